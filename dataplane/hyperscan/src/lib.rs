@@ -1,0 +1,1 @@
+//! Safe run-time half of Hyperscan.

@@ -1,0 +1,50 @@
+//! What no honest peer does, and budgets that were hit: one row each.
+//!
+//! A row makes the variant, its label in events and metrics, and its explanation in the documentation.
+
+macro_rules! anomalies {
+    ($($variant:ident, $label:literal, $help:literal;)*) => {
+        /// Something that no honest peer does, or a budget that was hit.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Anomaly {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Anomaly {
+            /// Every anomaly, in order.
+            pub const ALL: &'static [Anomaly] = &[$(Anomaly::$variant,)*];
+
+            /// Label in events and metrics.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Anomaly::$variant => $label,)* }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Anomaly::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+anomalies! {
+    InconsistentRetransmission, "tcp_inconsistent_retransmission", "A retransmission differed from what was forwarded; the first octets were sent again.";
+    OutOfOrderOverflow, "tcp_out_of_order_overflow", "More out-of-order segments than the budget; the segment was dropped, its sender sends it again.";
+    OutsideWindow, "tcp_outside_window", "Octets beyond what the receiver allowed; cut off.";
+    AckOfUnsent, "tcp_ack_of_unsent", "An acknowledgement of octets that were never forwarded; the segment was dropped.";
+    BadFlags, "tcp_bad_flags", "A combination of TCP flags that means nothing; dropped.";
+    InvalidReset, "tcp_invalid_reset", "A RST that is not at the next sequence number (RFC 5961); dropped.";
+    DataOnSyn, "tcp_data_on_syn", "Octets on a SYN; cut off, their sender sends them again.";
+    DataAfterFin, "tcp_data_after_fin", "Octets or a FIN beyond the end of the stream; dropped.";
+    DifferentSyn, "tcp_different_syn", "A second SYN with another sequence number or options; dropped.";
+    Urgent, "tcp_urgent", "An urgent pointer; cleared, the octet is inspected in line.";
+    MiddleOfConnection, "tcp_middle_of_connection", "A segment of a connection whose start was not seen; dropped.";
+    UnsolicitedReply, "smtp_unsolicited_reply", "A server reply to no command.";
+    MalformedReply, "smtp_malformed_reply", "A server line that is not a reply.";
+    ReplyLineTooLong, "smtp_reply_line_too_long", "A server line longer than the limit.";
+    PipelineOverflow, "smtp_pipeline_overflow", "More commands without reply than the budget.";
+    EarlyClientData, "smtp_early_client_data", "Client octets before the server's banner, or before a reply that they depend on; dropped until then.";
+    SwallowLimit, "close_swallow_limit", "A client kept sending after its session was refused; reset.";
+}

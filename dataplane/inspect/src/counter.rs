@@ -1,0 +1,111 @@
+//! Counters of one worker: one row each.
+//!
+//! Plain integers that only their worker adds to; published outside the hot loop.
+
+use crate::anomaly::Anomaly;
+use crate::event::EndReason;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident: $help:literal;)*) => {
+        /// Counters of one worker since its start.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Counters {
+            $(#[doc = $help] pub $field: u64,)*
+            /// By [`Anomaly`], in the order of [`Anomaly::ALL`].
+            pub anomalies: [u64; Anomaly::ALL.len()],
+            /// Sessions ended, by [`EndReason`], in the order of [`EndReason::ALL`].
+            pub flows_ended: [u64; EndReason::ALL.len()],
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($field: 0,)*
+                    anomalies: [0; Anomaly::ALL.len()],
+                    flows_ended: [0; EndReason::ALL.len()],
+                }
+            }
+        }
+
+        impl Counters {
+            /// Name, help and value of every plain counter, in order.
+            pub fn rows(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($field), $help, self.$field),)*].into_iter()
+            }
+
+            /// Adds those of another worker.
+            pub fn add(&mut self, other: &Counters) {
+                $(self.$field += other.$field;)*
+                for (mine, theirs) in self.anomalies.iter_mut().zip(other.anomalies) {
+                    *mine += theirs;
+                }
+                for (mine, theirs) in self.flows_ended.iter_mut().zip(other.flows_ended) {
+                    *mine += theirs;
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    frames_received_a: "Frames received on the first port.";
+    frames_received_b: "Frames received on the second port.";
+    bytes_received_a: "Octets received on the first port.";
+    bytes_received_b: "Octets received on the second port.";
+    frames_transmitted_a: "Frames handed to the first port.";
+    frames_transmitted_b: "Frames handed to the second port.";
+    bytes_transmitted_a: "Octets handed to the first port.";
+    bytes_transmitted_b: "Octets handed to the second port.";
+    frames_forwarded: "Frames forwarded as received.";
+    frames_rewritten: "Frames forwarded with octets overwritten or cut off.";
+    frames_generated: "Frames the gateway made itself.";
+    frames_held: "Frames held because octets before them are missing.";
+    dropped_malformed: "Frames dropped: not well-formed.";
+    dropped_checksum: "Frames dropped: wrong checksum.";
+    dropped_fragment: "Frames dropped: IP fragments.";
+    dropped_policy: "Frames dropped: no policy lets them through.";
+    dropped_state: "Frames dropped: they do not fit their connection.";
+    dropped_waiting: "Segments cut or dropped until the peer has answered.";
+    dropped_closing: "Frames dropped: their session is being closed.";
+    dropped_no_frame: "Frames that could not be made: no free chunk.";
+    dropped_flow_table: "Sessions refused: the flow table is full.";
+    retransmitted_segments: "Segments whose octets had been forwarded before.";
+    retransmitted_bytes_restored: "Octets of retransmissions overwritten with what was forwarded first.";
+    out_of_order_segments: "Segments that arrived before octets that precede them.";
+    flows_created: "Sessions begun.";
+    flows_active: "Sessions there are now.";
+    flows_half_open: "Sessions not yet established.";
+    smtp_commands: "SMTP command lines.";
+    smtp_replies: "SMTP replies (a multi-line reply is one).";
+    smtp_messages: "Messages whose end of data the server accepted.";
+    smtp_content_bytes: "Octets of message content inspected.";
+    smtp_masked_commands: "Commands overwritten.";
+    smtp_masked_keywords: "EHLO keywords overwritten.";
+    smtp_closed: "Sessions refused with a reply.";
+    smtp_opaque: "Sessions that became opaque (STARTTLS).";
+    scans: "Calls of the pattern matcher.";
+    scanned_bytes: "Octets given to the pattern matcher.";
+    scan_hits: "Criteria found by the pattern matcher.";
+    records_lost: "Event records lost because nobody took them out in time.";
+}
+
+impl Counters {
+    /// Counts an anomaly.
+    pub fn anomaly(&mut self, anomaly: Anomaly) {
+        self.anomalies[anomaly as usize] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_name_every_counter_once() {
+        let mut counters = Counters { smtp_masked_commands: 3, ..Counters::default() };
+        counters.add(&counters.clone());
+        let rows: Vec<_> = counters.rows().collect();
+        assert!(rows.iter().any(|row| row.0 == "smtp_masked_commands" && row.2 == 6));
+        assert!(rows.iter().all(|row| row.1.ends_with('.')), "help is a sentence");
+    }
+}

@@ -1,0 +1,419 @@
+//! What the engine reports: fixed-size records, so that the hot path neither allocates nor formats.
+//!
+//! The worker takes them out of the [`Journal`] after each burst; the program turns them into JSON events and
+//! syslog lines, where octets of a peer are escaped.
+
+use crate::anomaly::Anomaly;
+use crate::unit::{Direction, FlowId, Instant, PortId, StreamOffset};
+use crate::wire::Endpoint;
+
+/// Octets of a peer kept in a record, unescaped; longer ones are cut off.
+pub const VALUE_LEN: usize = 64;
+
+/// The first octets of something a peer sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    bytes: [u8; VALUE_LEN],
+    len: u8,
+}
+
+impl Value {
+    /// Nothing.
+    pub const EMPTY: Value = Value { bytes: [0; VALUE_LEN], len: 0 };
+
+    /// The first [`VALUE_LEN`] octets of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut value = Self::EMPTY;
+        value.append(bytes);
+        value
+    }
+
+    /// Adds octets as long as there is room.
+    pub fn append(&mut self, bytes: &[u8]) {
+        let start = usize::from(self.len);
+        let len = bytes.len().min(VALUE_LEN - start);
+        self.bytes[start..start + len].copy_from_slice(&bytes[..len]);
+        self.len += len as u8;
+    }
+
+    /// The octets, raw.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl core::fmt::Debug for Value {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// The session a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowTag {
+    /// Name of the session.
+    pub id: FlowId,
+    /// Who opened it.
+    pub client: Endpoint,
+    /// With whom.
+    pub server: Endpoint,
+    /// Index into the policy's paths.
+    pub path: u16,
+    /// Index into that path's classes.
+    pub class: u16,
+    /// Index into the policy's SMTP policies, when inspected.
+    pub smtp: Option<u16>,
+    /// Which loaded artifact decides; counts up with every reload.
+    pub generation: u32,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// When.
+    pub at: Instant,
+    /// In which session; `None` for what belongs to none.
+    pub flow: Option<FlowTag>,
+    /// What.
+    pub body: Body,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// The policy, or the protocol rules that come with inspection, decided something.
+    Decision(Decision),
+    /// A frame or a session was not let through by the top-level policy.
+    Refused {
+        /// Port it came in by.
+        ingress: PortId,
+        /// Source.
+        source: Endpoint,
+        /// Destination.
+        destination: Endpoint,
+        /// IP protocol number.
+        protocol: u8,
+    },
+    /// A mail transaction ended (written when the audit trail is on).
+    Transaction(Transaction),
+    /// A session began (audit trail).
+    FlowStart,
+    /// A session ended.
+    FlowEnd(FlowEnd),
+    /// Something that no honest peer does, or a budget that was hit.
+    Anomaly {
+        /// Which.
+        anomaly: Anomaly,
+        /// Who caused it: the sender of this direction.
+        direction: Direction,
+        /// Where in the stream.
+        offset: StreamOffset,
+    },
+}
+
+/// A decision about something a peer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Mnemonic and severity.
+    pub kind: Kind,
+    /// Who sent what was judged.
+    pub direction: Direction,
+    /// Index into the SMTP policy's classes, when a class decided.
+    pub class: Option<u16>,
+    /// Index into its criteria: the one that made the class true.
+    pub criterion: Option<u16>,
+    /// What was judged, cut.
+    pub value: Value,
+    /// Octets of what was judged, uncut, without CRLF.
+    pub value_len: u32,
+    /// What was done.
+    pub action: Action,
+    /// Reply code given to the client, 0 for none, and its enhanced code's two last numbers.
+    pub reply: Option<ReplyCode>,
+    /// Where in the stream it stands.
+    pub offset: StreamOffset,
+}
+
+/// Mnemonics, as scripts see them in `postern.kind` and in the syslog line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A verb outside the legal set (seed A).
+    SmtpInvalidCommand,
+    /// A parameter outside the legal set (seed A).
+    SmtpInvalidParameter,
+    /// One of the signatures.
+    SmtpSignature,
+    /// A class of the policy became true.
+    SmtpMatch,
+    /// A sequence that some server takes for an end of data.
+    SmtpSmuggling,
+    /// Octets around STARTTLS that some peer would take for part of the TLS session.
+    SmtpStarttlsInjection,
+    /// A keyword of an EHLO reply was overwritten.
+    SmtpEhloMasked,
+    /// Client and server are not in step.
+    SmtpOutOfSync,
+    /// A line longer than its limit.
+    SmtpLineTooLong,
+    /// The gateway is out of something it needs to inspect the session.
+    ResourceExhausted,
+}
+
+impl Kind {
+    /// Every mnemonic, for documentation and counters.
+    pub const ALL: [Kind; 10] = [
+        Kind::SmtpInvalidCommand,
+        Kind::SmtpInvalidParameter,
+        Kind::SmtpSignature,
+        Kind::SmtpMatch,
+        Kind::SmtpSmuggling,
+        Kind::SmtpStarttlsInjection,
+        Kind::SmtpEhloMasked,
+        Kind::SmtpOutOfSync,
+        Kind::SmtpLineTooLong,
+        Kind::ResourceExhausted,
+    ];
+
+    /// The mnemonic.
+    #[must_use]
+    pub const fn mnemonic(self) -> &'static str {
+        match self {
+            Kind::SmtpInvalidCommand => "SMTP_INVALID_COMMAND",
+            Kind::SmtpInvalidParameter => "SMTP_INVALID_PARAMETER",
+            Kind::SmtpSignature => "SMTP_SIGNATURE",
+            Kind::SmtpMatch => "SMTP_MATCH",
+            Kind::SmtpSmuggling => "SMTP_SMUGGLING",
+            Kind::SmtpStarttlsInjection => "SMTP_STARTTLS_INJECTION",
+            Kind::SmtpEhloMasked => "SMTP_EHLO_MASKED",
+            Kind::SmtpOutOfSync => "SMTP_OUT_OF_SYNC",
+            Kind::SmtpLineTooLong => "SMTP_LINE_TOO_LONG",
+            Kind::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        }
+    }
+
+    /// Syslog severity, 0 to 7.
+    #[must_use]
+    pub const fn severity(self) -> u8 {
+        match self {
+            Kind::SmtpInvalidCommand | Kind::SmtpInvalidParameter => 3,
+            Kind::SmtpEhloMasked => 6,
+            _ => 4,
+        }
+    }
+}
+
+/// What was done about it, as in `postern.action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Only reported.
+    Log,
+    /// Overwritten.
+    Mask,
+    /// Refused, both sides closed.
+    Close,
+    /// Let through by an `allow`.
+    Forward,
+    /// Discarded.
+    Drop,
+}
+
+impl Action {
+    /// The word scripts see.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Action::Log => "log",
+            Action::Mask => "mask",
+            Action::Close => "close",
+            Action::Forward => "forward",
+            Action::Drop => "drop",
+        }
+    }
+}
+
+/// Replies the gateway makes up itself. One function, [`ReplyCode::text`], has their texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReplyCode {
+    /// `554 5.7.1`: policy or signature.
+    Policy,
+    /// `550 5.7.1`: recipient policy.
+    Recipient,
+    /// `500 5.5.2`: line too long, or an octet that a command line must not have.
+    Line,
+    /// `502 5.5.1`: command not implemented.
+    NotImplemented,
+    /// `501 5.5.4`: bad parameter value.
+    BadParameter,
+    /// `555 5.5.4`: unknown parameter.
+    UnknownParameter,
+    /// `554 5.6.0`: smuggling.
+    Smuggling,
+    /// `554 5.5.0`: out of step.
+    OutOfSync,
+    /// `452 4.5.3`: too many recipients.
+    TooManyRecipients,
+    /// `421 4.3.2`: the gateway is out of resources.
+    Unavailable,
+}
+
+impl ReplyCode {
+    /// The reply without CRLF. `enhanced` says whether the server advertised ENHANCEDSTATUSCODES; else the
+    /// second code is left out (RFC 2034).
+    #[must_use]
+    pub const fn text(self, enhanced: bool) -> &'static str {
+        match (self, enhanced) {
+            (ReplyCode::Policy, true) => "554 5.7.1 Refused by mail policy",
+            (ReplyCode::Policy, false) => "554 Refused by mail policy",
+            (ReplyCode::Recipient, true) => "550 5.7.1 Recipient refused by mail policy",
+            (ReplyCode::Recipient, false) => "550 Recipient refused by mail policy",
+            (ReplyCode::Line, true) => "500 5.5.2 Line too long or not allowed",
+            (ReplyCode::Line, false) => "500 Line too long or not allowed",
+            (ReplyCode::NotImplemented, true) => "502 5.5.1 Command not implemented",
+            (ReplyCode::NotImplemented, false) => "502 Command not implemented",
+            (ReplyCode::BadParameter, true) => "501 5.5.4 Invalid parameter value",
+            (ReplyCode::BadParameter, false) => "501 Invalid parameter value",
+            (ReplyCode::UnknownParameter, true) => "555 5.5.4 Unsupported parameter",
+            (ReplyCode::UnknownParameter, false) => "555 Unsupported parameter",
+            (ReplyCode::Smuggling, true) => "554 5.6.0 Ambiguous end of data refused",
+            (ReplyCode::Smuggling, false) => "554 Ambiguous end of data refused",
+            (ReplyCode::OutOfSync, true) => "554 5.5.0 Protocol synchronization error",
+            (ReplyCode::OutOfSync, false) => "554 Protocol synchronization error",
+            (ReplyCode::TooManyRecipients, true) => "452 4.5.3 Too many recipients",
+            (ReplyCode::TooManyRecipients, false) => "452 Too many recipients",
+            (ReplyCode::Unavailable, true) => "421 4.3.2 Mail gateway is out of resources, try again later",
+            (ReplyCode::Unavailable, false) => "421 Mail gateway is out of resources, try again later",
+        }
+    }
+}
+
+/// A mail transaction, for the `smtp` event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transaction {
+    /// Argument of the last EHLO or HELO.
+    pub helo: Value,
+    /// Path of MAIL FROM.
+    pub mail_from: Value,
+    /// Path of the first RCPT TO.
+    pub first_rcpt_to: Value,
+    /// RCPT commands.
+    pub rcpt_count: u32,
+    /// Octets of content, end of data not included.
+    pub content_len: u64,
+    /// The server's reply to the end of data, 0 when there was none.
+    pub reply: u16,
+}
+
+/// Totals of a session, client first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FlowEnd {
+    /// Payload octets forwarded in each direction.
+    pub bytes: [u64; 2],
+    /// Segments forwarded in each direction.
+    pub packets: [u64; 2],
+    /// Commands and keywords overwritten.
+    pub masks: u32,
+    /// Mail transactions that the server accepted.
+    pub messages: u32,
+    /// Nanoseconds from the first packet to the last.
+    pub duration_nanos: u64,
+    /// Why.
+    pub reason: EndReason,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EndReason {
+    /// Both sides sent FIN.
+    #[default]
+    Finished,
+    /// The client sent RST.
+    ClientReset,
+    /// The server sent RST.
+    ServerReset,
+    /// The gateway closed it.
+    Closed,
+    /// Nothing came for the idle time.
+    IdleTimeout,
+    /// It was not established in time.
+    SynTimeout,
+    /// Evicted to stay within a limit.
+    Evicted,
+    /// The gateway is stopping.
+    Shutdown,
+}
+
+impl EndReason {
+    /// Every reason, for counters.
+    pub const ALL: [EndReason; 8] = [
+        EndReason::Finished,
+        EndReason::ClientReset,
+        EndReason::ServerReset,
+        EndReason::Closed,
+        EndReason::IdleTimeout,
+        EndReason::SynTimeout,
+        EndReason::Evicted,
+        EndReason::Shutdown,
+    ];
+
+    /// The label value.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            EndReason::Finished => "finished",
+            EndReason::ClientReset => "client_reset",
+            EndReason::ServerReset => "server_reset",
+            EndReason::Closed => "closed",
+            EndReason::IdleTimeout => "idle_timeout",
+            EndReason::SynTimeout => "syn_timeout",
+            EndReason::Evicted => "evicted",
+            EndReason::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Records of one burst. Bounded: when it is full, records are counted and lost, never the frames.
+#[derive(Debug)]
+pub struct Journal {
+    records: Vec<Record>,
+    capacity: usize,
+    /// Records lost since the start because nobody took the others out in time.
+    pub lost_count: u64,
+    at: Instant,
+    flow: Option<FlowTag>,
+}
+
+impl Journal {
+    /// Room for `capacity` records between two [`Journal::drain`]s.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { records: Vec::with_capacity(capacity), capacity, lost_count: 0, at: Instant::ZERO, flow: None }
+    }
+
+    /// What the next records are about.
+    pub fn subject(&mut self, at: Instant, flow: Option<FlowTag>) {
+        self.at = at;
+        self.flow = flow;
+    }
+
+    /// Reports something about the current subject.
+    pub fn push(&mut self, body: Body) {
+        if self.records.len() == self.capacity {
+            self.lost_count += 1;
+        } else {
+            self.records.push(Record { at: self.at, flow: self.flow, body });
+        }
+    }
+
+    /// Takes every record out.
+    pub fn drain(&mut self) -> impl Iterator<Item = Record> + '_ {
+        self.records.drain(..)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}

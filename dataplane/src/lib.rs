@@ -1,0 +1,3 @@
+//! The gateway.
+#![forbid(unsafe_code)]
+pub mod port;

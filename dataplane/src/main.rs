@@ -1,0 +1,3 @@
+//! The gateway program.
+#![forbid(unsafe_code)]
+fn main() {}

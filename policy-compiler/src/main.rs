@@ -1,0 +1,3 @@
+//! The policy compiler program.
+#![forbid(unsafe_code)]
+fn main() {}
