@@ -1,1 +1,3 @@
-//! (rewrite)
+//! Verdict and frames → what leaves.
+
+pub mod mask;
