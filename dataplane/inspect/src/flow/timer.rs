@@ -33,7 +33,7 @@ pub struct Wheel {
     occupied: [u64; LEVEL_COUNT],
     /// The wheel's time in ticks: no timer is due before it. Those in the past are due at it.
     time: u64,
-    /// The level whose list at the wheel's time is being moved down, 0 when none is.
+    /// The level whose list at the wheel's time is being moved down, 0 when none is. The list may be empty already.
     descending: usize,
     len: usize,
 }
@@ -173,7 +173,9 @@ impl Wheel {
     /// there is none.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
-        let start = if self.descending > 0 { self.time } else { self.first_list()?.1 };
+        let head = list_at(self.descending, self.time);
+        let is_descending = self.descending > 0 && self.nodes[head].next as usize != head;
+        let start = if is_descending { self.time } else { self.first_list()?.1 };
         Some(Instant::from_nanos(start.saturating_mul(TICK_NANOS)))
     }
 
@@ -326,6 +328,16 @@ mod tests {
         // With `pop`, the same at the next descent.
         wheel.schedule(flow(0), Instant::from_millis(100_000_010));
         assert_eq!(wheel.pop(now), Some(flow(0)));
+    }
+
+    #[test]
+    fn a_list_may_be_emptied_while_it_descends() {
+        let mut wheel = Wheel::new(1);
+        wheel.schedule(flow(0), Instant::from_millis(557_120));
+        assert!(!wheel.expire(Instant::from_millis(557_120), 1, |_| ()), "one move, two are needed");
+        assert!(wheel.cancel(flow(0)));
+        assert_eq!(wheel.next_due(), None);
+        assert_eq!(due_at(&mut wheel, Instant::from_millis(557_120)), []);
     }
 
     #[derive(Debug, Clone)]
