@@ -139,8 +139,13 @@ fn tell<X: Matcher, M: Memory>(
     }
     if flow.streams[1].finished {
         // The server has said its last word already, so there is no place for one more.
-        reset(flow, shared, ServerToClient, flow.streams[1].end_seq(), io);
-        return Fate::Ends(EndReason::Closed);
+        let (step, wait) = if flow.streams[1].finish_acked {
+            (Step::Lingering, LINGER)
+        } else {
+            (Step::Telling, FIRST_RETRY)
+        };
+        flow.closing = Some(Closing::new(step, io.now + wait));
+        return Fate::Lives;
     }
     let mut line = [0; 128];
     let text = reply.text(flow.enhanced_codes).as_bytes();
@@ -192,7 +197,7 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         return Fate::Lives;
     }
     let effect = flow.streams[1].acknowledge(segment.ack, segment.window, &mut shared.spare);
-    if effect == AckEffect::Unsent {
+    if matches!(effect, AckEffect::Unsent | AckEffect::Ancient) {
         return Fate::Lives;
     }
     flow.last_heard = io.now;

@@ -175,6 +175,7 @@ fn reset<X: Matcher, M: Memory>(
     if refused {
         return Fate::Ends(reason);
     }
+    flow.closing = None;
     if flow.stage != Stage::Finished {
         flow.stage = Stage::Finished;
         flow.totals.reason = reason;
@@ -198,8 +199,8 @@ fn data<X: Matcher, M: Memory>(
     // What it acknowledges, of the other direction.
     let effect =
         flow.streams[direction.reverse().index()].acknowledge(segment.ack, segment.window, &mut shared.spare);
-    if effect == AckEffect::Unsent {
-        return drop_as(flow, shared, Anomaly::AckOfUnsent, direction, segment.seq);
+    if matches!(effect, AckEffect::Unsent | AckEffect::Ancient) {
+        return drop_as(flow, shared, Anomaly::BadAcknowledgement, direction, segment.seq);
     }
     if flow.stage == Stage::SynReceived && direction == Direction::ClientToServer {
         flow.stage = Stage::Established;

@@ -59,6 +59,8 @@ pub enum AckEffect {
     Repeated,
     /// It acknowledges what was never forwarded.
     Unsent,
+    /// It is older than anything that can still be under way (RFC 5961 section 5.2).
+    Ancient,
 }
 
 /// Octets behind the acknowledged ones that a retransmission may reach back: more than any window.
@@ -135,7 +137,7 @@ impl Stream {
         position >= self.acked.0 as i64 && position <= self.next.0 as i64 + i64::from(self.finished)
     }
 
-    /// Takes note that octets from `next` on were forwarded in `remembered`'s frame.
+    /// Takes note that octets from `next` on were forwarded, in `remembered`'s frame.
     pub fn forwarded(&mut self, remembered: Remembered, spare: &mut Spare) {
         debug_assert_eq!(remembered.offset, self.next);
         self.next = remembered.end();
@@ -157,7 +159,9 @@ impl Stream {
             return AckEffect::Unsent;
         }
         if position < self.acked.0 as i64 {
-            return AckEffect::Repeated;
+            let window = i64::from(u16::MAX) << self.window_shift;
+            let ancient = position < 0 || position < self.acked.0 as i64 - window;
+            return if ancient { AckEffect::Ancient } else { AckEffect::Repeated };
         }
         let before = (self.acked, self.finish_acked);
         self.finish_acked |= self.finished && position == end;
