@@ -377,6 +377,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
         #[test]
         fn behaves_as_a_map(
             limit in 1usize..20,
@@ -489,6 +491,24 @@ mod tests {
             assert_eq!(known.lookup(&key(number)), None);
         }
         known.invariants();
+    }
+
+    #[test]
+    fn flows_of_one_hash_are_told_apart() {
+        let mut table = Table::new(2, &[7; 16]);
+        let mut seen = HashMap::new();
+        // 32 bits of hash, so a pair is to be expected among 2^16 keys.
+        let (one, other) = (0..)
+            .find_map(|number| {
+                seen.insert(table.hash(&key(number)).0, number).map(|earlier| (earlier, number))
+            })
+            .unwrap();
+        let first = table.insert(key(one), "one").unwrap();
+        assert_eq!(table.lookup(&key(other)), None);
+        let second = table.insert(key(other), "other").unwrap();
+        assert_eq!((table.lookup(&key(one)), table.lookup(&key(other))), (Some(first), Some(second)));
+        assert_eq!(table.remove(first), Some("one"));
+        assert_eq!((table.lookup(&key(one)), table.lookup(&key(other))), (None, Some(second)));
     }
 
     #[test]
