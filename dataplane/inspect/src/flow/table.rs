@@ -105,7 +105,7 @@ impl<F> Table<F> {
     #[must_use]
     #[inline]
     pub fn hash(&self, key: &FlowKey) -> KeyHash {
-        KeyHash(self.hasher.hash(&key.to_octets()) as u32)
+        KeyHash(key.hash_with(|octets| self.hasher.hash(octets)) as u32)
     }
 
     /// The flow of this key.
@@ -319,7 +319,7 @@ mod tests {
         let client =
             Endpoint::new(core::net::Ipv4Addr::from_bits(0x0a00_0000 | number >> 12).into(), number as u16);
         let server = Endpoint::new(core::net::Ipv4Addr::LOCALHOST.into(), 25);
-        FlowKey::between(Vlan { outer: (number >> 4) as u16, inner: 0 }, client, server).0
+        FlowKey::between(Vlan { outer: (number >> 4) as u16, inner: 0 }, &client, &server).0
     }
 
     impl<F> Table<F> {
