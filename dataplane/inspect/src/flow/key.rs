@@ -134,6 +134,10 @@ mod tests {
             key(1, 0, "2001:db8::1", 1, "2001:db8::2", 2),
             key(0, 0, "2001:db8::1", 2, "2001:db8::2", 1),
             key(0, 0, "2001:db8::1", 1, "2001:db8::3", 2),
+            // The same low octets as 192.0.2.1 and 192.0.2.2 have.
+            key(0, 0, "2001:db8::ffff:c000:201", 1, "2001:db8::ffff:c000:202", 2),
+            key(0, 0, "192.0.2.1", 1, "::2:0:c000:202", 2),
+            key(0, 0, "::1:c000:201", 1, "192.0.2.2", 2),
         ];
         // The octets that are hashed, in place of their hash.
         let octets = |key: &FlowKey| {
