@@ -18,7 +18,7 @@ const ETHTOOL_GTSO: u32 = 0x1e;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
-const SIOCETHTOOL: u64 = 0x8946;
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
 /// `enum netdev_xdp_act` in `include/uapi/linux/netdev.h`.
 const NETDEV_XDP_ACT_NDO_XMIT: u64 = 4;
@@ -90,8 +90,9 @@ impl Interface {
     /// When it does not even tell the MTU: the interface has gone.
     pub fn facts(&self) -> Result<Facts, Error> {
         let socket = control_socket()?;
-        let mtu = self.ioctl(&socket, libc::SIOCGIFMTU as u64, |_| {}).map_err(|e| Error::new("get MTU", e))?;
-        let flags = self.ioctl(&socket, libc::SIOCGIFFLAGS as u64, |_| {}).map_err(|e| Error::new("get flags", e))?;
+        let mtu = self.ioctl(&socket, libc::SIOCGIFMTU, |_| {}).map_err(|e| Error::new("get MTU", e))?;
+        let flags =
+            self.ioctl(&socket, libc::SIOCGIFFLAGS, |_| {}).map_err(|e| Error::new("get flags", e))?;
         // SAFETY: the kernel has filled in this field.
         let mtu = unsafe { mtu.ifr_ifru.ifru_mtu };
         // SAFETY: as above.
@@ -99,7 +100,8 @@ impl Interface {
 
         let driver = self.ethtool::<52>(&socket, ETHTOOL_GDRVINFO).ok();
         // `struct ethtool_drvinfo`: command, then `char driver[32]`.
-        let driver = driver.map(|words| words[1..9].iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>());
+        let driver =
+            driver.map(|words| words[1..9].iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>());
         let driver = driver.map_or_else(String::new, |bytes| {
             String::from_utf8_lossy(bytes.split(|octet| *octet == 0).next().unwrap_or_default()).into_owned()
         });
@@ -115,7 +117,9 @@ impl Interface {
             queue_count,
             transmit_checksum: flag(ETHTOOL_GTXCSUM),
             segmentation: flag(ETHTOOL_GTSO),
-            strips_vlan: self.ethtool::<2>(&socket, ETHTOOL_GFLAGS).is_ok_and(|words| words[1] & ETH_FLAG_RXVLAN != 0),
+            strips_vlan: self
+                .ethtool::<2>(&socket, ETHTOOL_GFLAGS)
+                .is_ok_and(|words| words[1] & ETH_FLAG_RXVLAN != 0),
             transmits_redirected: features.map(|bits| bits & NETDEV_XDP_ACT_NDO_XMIT != 0),
             zero_copy: features.map(|bits| bits & NETDEV_XDP_ACT_XSK_ZEROCOPY != 0),
             addresses: self.addresses(),
@@ -135,13 +139,13 @@ impl Interface {
     fn ioctl(
         &self,
         socket: &OwnedFd,
-        command: u64,
+        command: libc::Ioctl,
         prepare: impl FnOnce(&mut libc::ifreq),
     ) -> io::Result<libc::ifreq> {
         let mut request = self.request();
         prepare(&mut request);
         // SAFETY: an `ifreq` on this stack; what `prepare` points it to lives in the caller.
-        let result = unsafe { libc::ioctl(socket.as_raw_fd(), command as libc::Ioctl, &raw mut request) };
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), command, &raw mut request) };
         if result == 0 { Ok(request) } else { Err(io::Error::last_os_error()) }
     }
 

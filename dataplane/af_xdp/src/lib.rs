@@ -30,5 +30,5 @@ mod socket;
 mod umem;
 
 pub use error::Error;
-pub use socket::{Received, Socket, SocketConfig, Statistics, Stray, Transfer, Wake, wait};
+pub use socket::{Received, Socket, SocketConfig, Statistics, Stray, Transfer, Wake};
 pub use umem::{Chunk, Umem, View};

@@ -22,7 +22,8 @@ const HEADERS_LEN: usize = 16 + 4;
 /// `enum netdev_xdp_act` of a device.
 pub(crate) fn xdp_features(interface: u32) -> Result<u64, Error> {
     // SAFETY: no pointers.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_GENERIC) };
+    let fd =
+        unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_GENERIC) };
     if fd < 0 {
         return Err(Error::last(STEP));
     }

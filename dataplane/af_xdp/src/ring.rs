@@ -286,7 +286,10 @@ mod tests {
         for round in 0..5 {
             assert!(producer.push(round) && producer.push(round + 100) && !producer.push(0));
             producer.submit();
-            assert_eq!([consumer.pop(), consumer.pop(), consumer.pop()], [Some(round), Some(round + 100), None]);
+            assert_eq!(
+                [consumer.pop(), consumer.pop(), consumer.pop()],
+                [Some(round), Some(round + 100), None]
+            );
             consumer.release();
         }
     }
@@ -313,7 +316,9 @@ mod tests {
         let writer = std::thread::spawn(move || {
             let mut next = 0;
             while next < COUNT {
-                while next < COUNT && producer.push(Descriptor { position: next, len: next as u32, options: 0 }) {
+                while next < COUNT
+                    && producer.push(Descriptor { position: next, len: next as u32, options: 0 })
+                {
                     next += 1;
                 }
                 producer.submit();

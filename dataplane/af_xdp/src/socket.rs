@@ -5,7 +5,6 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use libc::c_int;
 
@@ -108,6 +107,8 @@ pub struct Socket {
     umem: Arc<Umem>,
     id: u32,
     zero_copy: bool,
+    /// An epoll instance that watches the socket; see [`Socket::ready`].
+    watch: OwnedFd,
     fd: OwnedFd,
 }
 
@@ -153,7 +154,8 @@ impl Socket {
         let _ = set(fd.as_fd(), XDP_MAX_TX_SKB_BUDGET, &len, "set transmit budget");
 
         let offsets: libc::xdp_mmap_offsets = get(fd.as_fd(), libc::XDP_MMAP_OFFSETS, "get ring offsets")?;
-        let (mapping, layout) = map_ring::<u64>(fd.as_fd(), &offsets.fr, len, libc::XDP_UMEM_PGOFF_FILL_RING)?;
+        let (mapping, layout) =
+            map_ring::<u64>(fd.as_fd(), &offsets.fr, len, libc::XDP_UMEM_PGOFF_FILL_RING)?;
         let fill = Producer::new(mapping, layout, len)?;
         let (mapping, layout) =
             map_ring::<u64>(fd.as_fd(), &offsets.cr, len, libc::XDP_UMEM_PGOFF_COMPLETION_RING)?;
@@ -168,7 +170,15 @@ impl Socket {
         bind(fd.as_fd(), config, sharing)?;
         let options: libc::xdp_options = get(fd.as_fd(), libc::XDP_OPTIONS, "get options")?;
         let zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
-        Ok(Self { rx, tx, fill, completion, umem: Arc::clone(umem), id: fresh_id(), zero_copy, fd })
+        let watch = watch(fd.as_fd())?;
+        Ok(Self { rx, tx, fill, completion, umem: Arc::clone(umem), id: fresh_id(), zero_copy, watch, fd })
+    }
+
+    /// Becomes readable when frames have been received. It is not the socket itself but an epoll instance that
+    /// watches it: a duplicate of this one does not keep the socket alive, as [`Socket::close`] needs.
+    #[must_use]
+    pub fn ready(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
     }
 
     /// Whether the driver reads and writes the umem itself.
@@ -204,7 +214,16 @@ impl Socket {
         let asked = self.fill.needs_wakeup();
         if asked {
             // SAFETY: a null buffer of length 0; `xsk_recvmsg` only wakes the driver.
-            unsafe { libc::recvfrom(self.raw(), ptr::null_mut(), 0, libc::MSG_DONTWAIT, ptr::null_mut(), ptr::null_mut()) };
+            unsafe {
+                libc::recvfrom(
+                    self.raw(),
+                    ptr::null_mut(),
+                    0,
+                    libc::MSG_DONTWAIT,
+                    ptr::null_mut(),
+                    ptr::null_mut(),
+                )
+            };
         }
         asked
     }
@@ -248,7 +267,8 @@ impl Socket {
         let (mut calls, mut idle) = (0, 0);
         while left > 0 && self.tx.needs_wakeup() {
             // SAFETY: a null buffer of length 0 and no address: only a wake-up.
-            let result = unsafe { libc::sendto(self.raw(), ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
+            let result =
+                unsafe { libc::sendto(self.raw(), ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
             calls += 1;
             if result < 0 {
                 match io::Error::last_os_error().raw_os_error() {
@@ -334,26 +354,20 @@ impl AsRawFd for Socket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stray;
 
-/// Waits until one of `sockets` has received something or `timeout` (rounded up to milliseconds) is over. Also
-/// drives transmission, as `poll` on such a socket does (`xsk_poll`).
-///
-/// # Errors
-/// Those of `poll`, but not `EINTR`.
-pub fn wait(sockets: &[&Socket], timeout: Duration) -> io::Result<bool> {
-    const MOST: usize = 8;
-    let mut polled = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; MOST];
-    let count = sockets.len().min(MOST);
-    for (slot, socket) in polled.iter_mut().zip(sockets) {
-        slot.fd = socket.raw();
+/// An epoll instance that is readable when the socket is.
+fn watch(socket: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    const STEP: &str = "watch socket";
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if fd < 0 {
+        return Err(Error::last(STEP));
     }
-    let timeout = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as c_int;
-    // SAFETY: `count` entries of an array on this stack.
-    let ready = unsafe { libc::poll(polled.as_mut_ptr(), count as libc::nfds_t, timeout) };
-    if ready < 0 {
-        let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) };
-    }
-    Ok(ready > 0)
+    // SAFETY: a descriptor that was just made and that nobody else has.
+    let watch = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+    // SAFETY: address of one value on this stack.
+    let result = unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event) };
+    if result == 0 { Ok(watch) } else { Err(Error::last(STEP)) }
 }
 
 /// Judges a descriptor of the receive ring.
@@ -455,7 +469,10 @@ mod tests {
     #[test]
     fn a_frame_in_a_lent_chunk_is_received() {
         assert_eq!(accepted(4096 + 256, 60, 0), (Received::Frame { chunk: 2, start: 256, len: 60 }, true));
-        assert_eq!(accepted(4096 + 256, 1792, 0), (Received::Frame { chunk: 2, start: 256, len: 1792 }, true));
+        assert_eq!(
+            accepted(4096 + 256, 1792, 0),
+            (Received::Frame { chunk: 2, start: 256, len: 1792 }, true)
+        );
     }
 
     #[test]
