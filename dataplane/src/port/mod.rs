@@ -7,6 +7,8 @@ use std::io;
 
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 
+pub mod xdp;
+
 /// One side of the gateway, as one worker sees it (a queue of a NIC, a capture, memory).
 pub trait Port<M: Memory> {
     /// Moves received frames into `into`, at most `limit`, and returns how many. 0 is not the end.
