@@ -1,5 +1,7 @@
 //! The gateway: carries mail between two ports and enforces a compiled policy.
 #![forbid(unsafe_code)]
 
+pub mod journal;
+pub mod matcher;
 pub mod placement;
 pub mod port;
