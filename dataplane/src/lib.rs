@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod config;
 pub mod http;
 pub mod journal;
+pub mod limits;
 pub mod matcher;
 pub mod metrics;
 pub mod placement;

@@ -100,7 +100,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         let state = WorkerState {
             counters: engine.counters().clone(),
             tally: Tally::new(&layout),
-            totals: Totals { chunks: pool.memory().chunk_count() as u64, ..Totals::default() },
+            totals: Totals { chunks: pool.free_count() as u64, ..Totals::default() },
         };
         Self {
             engine,
