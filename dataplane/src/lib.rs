@@ -3,12 +3,15 @@
 
 pub mod board;
 pub mod config;
+pub mod failure;
 pub mod http;
 pub mod journal;
 pub mod limits;
+pub mod loaded;
 pub mod matcher;
 pub mod metrics;
 pub mod placement;
 pub mod port;
+pub mod replay;
 pub mod tally;
 pub mod worker;
