@@ -90,7 +90,6 @@ class Postfix:
         with open(os.path.join(config, "master.cf"), "w", encoding="ascii") as file:
             file.write(_MASTER)
         self.log = os.path.join(self.directory, "log")
-        self.namespace.run(["postfix", "-c", config, "check"], check=False)
         self.program = Program(["postfix", "-c", config, "start-fg"], self.namespace, self.log, self.outlives_us)
         for address in self.addresses:
             wait_for_port(self.namespace, address, program=self.program)
