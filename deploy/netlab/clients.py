@@ -7,6 +7,8 @@ import smtplib
 import socket
 import time
 
+from . import packets
+
 
 def sha256(octets):
     return hashlib.sha256(octets).hexdigest()
@@ -69,9 +71,10 @@ class Step:
             return
         for index in range(len(octets)):
             self.socket.sendall(octets[index:index + 1])
-            self._until_acknowledged()
+            self.until_acknowledged()
 
-    def _until_acknowledged(self):
+    def until_acknowledged(self):
+        """Waits until the other side has acknowledged everything sent."""
         import fcntl
         import struct
         import termios
@@ -138,6 +141,87 @@ class Step:
                 return got
         self.send(stuffed(message))
         return code(self.read_reply())
+
+
+class RawClient:
+    """A TCP client made of single frames, for what no honest stack sends. Speaks from the client's own IPv4 address.
+
+    The kernel there knows nothing of the connection and would reset it: it is kept quiet by a rule on what leaves, which
+    frames sent through a packet socket do not pass."""
+
+    def __init__(self, network, server, port=25, source_port=45678):
+        from .capture import Capture
+        from .namespaces import CLIENT
+
+        self.me, self.peer = (CLIENT[0], source_port), (server, port)
+        client = network.client
+        client.run(["ping", "-c1", "-W1", server], check=False)  # so that its address is resolved, when the policy lets a ping
+        self._quiet = network.lose(client, f"leaving tcp sport {source_port} drop")
+        self.ethernet = (_hardware_address(client, "client0"), _hardware_address(network.server, "server0"))
+        self._socket = client.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._socket.bind(("client0", 0))
+        self.capture = Capture(client, "client0")
+        self.seq, self.ack = 0x10000000, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.segment(flags=packets.RST | packets.ACK)
+        self.capture.stop()
+        self._socket.close()
+        self._quiet()
+
+    def segment(self, payload=b"", flags=packets.ACK, seq=None):
+        """Sends one segment at `seq` (default: the next one). Does not advance."""
+        octets = payload.encode("latin-1") if isinstance(payload, str) else payload
+        self._socket.send(packets.make_segment(self.ethernet, self.me, self.peer, self.seq if seq is None else seq, self.ack, flags, octets))
+
+    def connect(self, seconds=5.0):
+        """The handshake and the banner, which it returns."""
+        self.segment(flags=packets.SYN)
+        answer = self.wait(lambda segment: segment.has(packets.SYN), seconds)
+        self.seq, self.ack = self.seq + 1, (answer.seq + 1) & 0xFFFFFFFF
+        self.segment()
+        return self.read()
+
+    def send(self, payload):
+        """Sends a segment of new octets."""
+        self.segment(payload, packets.ACK | packets.PSH)
+        self.seq = (self.seq + len(payload)) & 0xFFFFFFFF
+
+    def received(self):
+        """Segments of this connection from the server, oldest first."""
+        return [segment for segment in self.capture.segments() if segment.destination == self.me and segment.source == self.peer]
+
+    def wait(self, condition, seconds=5.0):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for segment in self.received():
+                if condition(segment):
+                    return segment
+            time.sleep(0.01)
+        raise TimeoutError(f"no such segment from {self.peer} in {seconds:g} s")
+
+    def read(self, seconds=5.0):
+        """The next octets in order, acknowledged; waits for at least one whole line."""
+        end, got = time.monotonic() + seconds, b""
+        while not got.endswith(b"\r\n"):
+            fitting = next((segment for segment in self.received() if segment.payload and segment.seq == self.ack), None)
+            if fitting:
+                got += fitting.payload
+                self.ack = (self.ack + len(fitting.payload)) & 0xFFFFFFFF
+                self.segment()
+            elif time.monotonic() > end:
+                raise TimeoutError(f"nothing from {self.peer} in {seconds:g} s behind {got!r}")
+            else:
+                time.sleep(0.01)
+        return got
+
+
+def _hardware_address(namespace, interface):
+    words = namespace.ip("-o", "link", "show", interface).stdout.split()
+    return bytes.fromhex(words[words.index("link/ether") + 1].replace(":", ""))
 
 
 def code(reply):

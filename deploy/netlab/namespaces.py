@@ -109,6 +109,7 @@ class Network:
         self.prefix = prefix
         self.queues = queues
         self.mtu = mtu
+        self._losses = 0
         self.client = Namespace(f"{prefix}-client")
         self.gateway = Namespace(f"{prefix}-gateway")
         self.server = Namespace(f"{prefix}-server")
@@ -162,20 +163,19 @@ class Network:
         end.run(["ethtool", "-K", end_name, "gro", "on"])
 
     def lose(self, namespace, rule):
-        """Drops frames in `namespace` by an nftables rule on what arrives (`hook` input); returns how to stop.
+        """Drops packets in `namespace` by an nftables rule, which may begin with `arriving` (the default) or `leaving`.
+        Returns a function that ends it. Captures see what arrives all the same: they stand before it.
 
         Example: `lose(network.server, "tcp dport 25 numgen random mod 100 < 2 drop")`."""
-        table = "netlab"
-        namespace.run(["nft", "add", "table", "inet", table])
-        namespace.run(["nft", "add", "chain", "inet", table, "arriving", "{ type filter hook input priority 0 ; }"])
-        namespace.run(["nft", "add", "chain", "inet", table, "leaving", "{ type filter hook output priority 0 ; }"])
-        chain, _, expression = rule.partition(" ") if rule.startswith(("arriving ", "leaving ")) else ("arriving", "", rule)
-        namespace.run(["nft", "add", "rule", "inet", table, chain, *expression.split()])
-
-        def stop():
-            namespace.run(["nft", "delete", "table", "inet", table], check=False)
-
-        return stop
+        self._losses += 1
+        table = f"netlab{self._losses}"
+        hook, _, expression = rule.partition(" ")
+        if hook not in ("arriving", "leaving"):
+            hook, expression = "arriving", rule
+        point = "input" if hook == "arriving" else "output"
+        namespace.run(["nft", f"add table inet {table}; add chain inet {table} {hook} {{ type filter hook {point} priority 0 ; }}; "
+                              f"add rule inet {table} {hook} {expression}"])
+        return lambda: namespace.run(["nft", "delete", "table", "inet", table], check=False)
 
 
 def survivors(prefix):
