@@ -1,1 +1,2 @@
 //! The policy compiler.
+#![deny(unsafe_code)]
