@@ -2,11 +2,13 @@
 
 import ipaddress
 import json
+import os
 import re
+import sys
 
 import pytest
 from conftest import PLAIN
-from netlab import clients
+from netlab import clients, gateway
 from netlab.clients import Step
 from policies import CLASSIC, CLASSIC_PORTS, RULES
 
@@ -146,3 +148,14 @@ def test_the_same_line_in_event_and_syslog(busy, network, words):
         step.say("QUIT")
     event = said.event(action="mask", value="EVIL same")
     assert event["postern"]["message"] == said.line("EVIL same")
+
+
+def test_metrics_of_rules_and_dashboard_exist(busy):
+    """Nobody is woken, or left asleep, by a name that is not there. A counter may appear with its first event."""
+    sys.path.insert(0, os.path.join(gateway.ROOT, "tests"))
+    import deployment
+
+    status, page = busy.fetch("/metrics")
+    assert status == 200
+    missing = [name for name in deployment.metric_names() if f"# TYPE {name} " not in page]
+    assert not missing, missing
