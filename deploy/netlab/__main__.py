@@ -28,6 +28,8 @@ def main():
     if os.geteuid() != 0:
         print("lab: run it as root: it makes network namespaces and AF_XDP sockets", file=sys.stderr)
         return 1
+    # Also where a shell that runs us in the background made us deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(130))
     with open(LOCK, "w", encoding="ascii") as lock:
@@ -119,6 +121,7 @@ class Lab:
         if _remove_leftovers():
             self.paper.step("removed what an earlier lab had left")
         self.directory = tempfile.mkdtemp(prefix=f"{PREFIX}-")
+        self._write_state()
         self.network = Network(PREFIX)
         self.running = []
         kept = False
@@ -157,8 +160,6 @@ class Lab:
             self.paper.step(f"{gateway.version('postern')}; {gateway.version('posternc')}")
         self.paper.step("three network namespaces, joined by veth; IPv4 and IPv6")
         self.network.up()
-        if keep:
-            self._write_state()
         self.paper.step("postfix and smtp-sink in the server's namespace")
         self.postfix = Postfix(self.network.server, self.directory, [scenes.MX4, scenes.MX6], outlives_us=keep).start()
         self.running.append(self.postfix)
