@@ -150,14 +150,15 @@ def describe_event(event):
 
 
 #: Counters that move with every frame say nothing about a scene.
-_BORING = ("frames", "bytes", "packets", "scan", "wakeup", "poll", "busy", "ring", "umem", "segments", "uptime", "cpu")
+_BORING = ("frames", "bytes", "packets", "matcher", "scan", "wakeup", "worker", "ring", "umem", "segments", "burst", "port_",
+           "events_total", "syslog_lines")
 
 
 def describe_growth(growth):
     """Counters that went up, without those of every frame."""
     lines = []
     for name, labels, by in growth:
-        if any(word in name for word in _BORING):
+        if any(word in name for word in _BORING) and labels.get("fate") != "dropped":
             continue
         inside = ",".join(f'{key}="{value}"' for key, value in labels.items() if key not in ("worker",))
         lines.append(f"{name}{{{inside}}} +{by:g}" if inside else f"{name} +{by:g}")
