@@ -15,6 +15,9 @@ import time
 from . import packets
 
 _ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8
+_SO_RCVBUFFORCE = 33
+_VLAN_VALID, _VLAN_TPID_VALID = 1 << 4, 1 << 6
 
 
 @dataclasses.dataclass
@@ -77,7 +80,8 @@ class Capture:
         self._frames = []
         self._stopping = threading.Event()
         self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-        self._socket.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE: lose nothing
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         self._socket.bind((interface, _ETH_P_ALL))
         self._socket.setblocking(False)
         self._thread = threading.Thread(target=self._work, name=f"capture {interface}", daemon=True)
@@ -97,8 +101,8 @@ class Capture:
     def _drain(self):
         with contextlib.suppress(BlockingIOError):
             while True:
-                frame = self._socket.recv(65536 + 64)
-                self._frames.append((time.time(), frame))
+                frame, auxiliary, _, _ = self._socket.recvmsg(65536 + 64, 64)
+                self._frames.append((time.time(), _with_tag(frame, auxiliary)))
 
     def stop(self, settle=0.15):
         """Ends recording after `settle` seconds for what is still under way."""
@@ -108,7 +112,7 @@ class Capture:
         self._stopping.set()
         self._thread.join()
         self._drain()
-        self.lost = struct.unpack("II", self._socket.getsockopt(263, 6, 8))[1]  # SOL_PACKET, PACKET_STATISTICS
+        self.lost = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
         self._socket.close()
 
     def frames(self):
@@ -143,3 +147,14 @@ class Capture:
             for when, frame in self._frames:
                 seconds, micros = int(when), int(when % 1 * 1e6)
                 file.write(struct.pack("<IIII", seconds, micros, len(frame), len(frame)) + frame)
+
+
+def _with_tag(frame, auxiliary):
+    """The frame as it was on the wire: the kernel takes the outer VLAN tag off and hands it over beside."""
+    for level, kind, data in auxiliary:
+        if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA) and len(data) >= 20:
+            status, _, _, _, _, control, protocol = struct.unpack_from("IIIHHHH", data)
+            if status & _VLAN_VALID:
+                tag = struct.pack("!HH", protocol if status & _VLAN_TPID_VALID else 0x8100, control)
+                return frame[:12] + tag + frame[12:]
+    return frame

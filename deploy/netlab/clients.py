@@ -157,7 +157,7 @@ class RawClient:
         client = network.client
         client.run(["ping", "-c1", "-W1", server], check=False)  # so that its address is resolved, when the policy lets a ping
         self._quiet = network.lose(client, f"leaving tcp sport {source_port} drop")
-        self.ethernet = (_hardware_address(client, "client0"), _hardware_address(network.server, "server0"))
+        self.ethernet = (hardware_address(client, "client0"), hardware_address(network.server, "server0"))
         self._socket = client.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.bind(("client0", 0))
         self.capture = Capture(client, "client0")
@@ -219,7 +219,8 @@ class RawClient:
         return got
 
 
-def _hardware_address(namespace, interface):
+def hardware_address(namespace, interface):
+    """The MAC address of an interface, as 6 octets."""
     words = namespace.ip("-o", "link", "show", interface).stdout.split()
     return bytes.fromhex(words[words.index("link/ether") + 1].replace(":", ""))
 

@@ -112,8 +112,9 @@ def _parse_tcp(tcp, pseudo, source, destination, time):
                    window, tcp[start:], checksum(pseudo + tcp) == 0, time)
 
 
-def make_segment(ethernet, source, destination, seq, ack, flags, payload=b"", window=64000):
-    """An Ethernet frame with one TCP segment; `ethernet` is (source, destination) as 6 octets each."""
+def make_segment(ethernet, source, destination, seq, ack, flags, payload=b"", window=64000, tags=()):
+    """An Ethernet frame with one TCP segment; `ethernet` is (source, destination) as 6 octets each, `tags` are pairs of
+    tag protocol and VLAN, the outer one first."""
     addresses = [ipaddress.ip_address(end[0]) for end in (source, destination)]
     pair = addresses[0].packed + addresses[1].packed
     tcp = struct.pack("!HHIIBBHHH", source[1], destination[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF,
@@ -126,7 +127,18 @@ def make_segment(ethernet, source, destination, seq, ack, flags, payload=b"", wi
     else:
         ip, kind = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, 6, 0) + pair, 0x0800
         ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
-    return ethernet[1] + ethernet[0] + struct.pack("!H", kind) + ip + tcp
+    words = b"".join(struct.pack("!HH", protocol, vlan) for protocol, vlan in tags)
+    return ethernet[1] + ethernet[0] + words + struct.pack("!H", kind) + ip + tcp
+
+
+def tags_of(frame):
+    """Pairs of tag protocol and VLAN of an Ethernet frame, the outer one first."""
+    found, at = [], 12
+    while len(frame) >= at + 4 and struct.unpack_from("!H", frame, at)[0] in (0x8100, 0x88A8, 0x9100):
+        protocol, control = struct.unpack_from("!HH", frame, at)
+        found.append((protocol, control & 0x0FFF))
+        at += 4
+    return tuple(found)
 
 
 def read_capture(path):

@@ -60,7 +60,7 @@ const IMPURE: &[&str] = &[
     "time::SystemTime",
 ];
 
-/// Lines of a source file that are not blank and not tests.
+/// Lines of code of a source file: neither blank, nor only a comment, nor tests. Words that explain are free.
 const FILE_LINES: usize = 400;
 
 #[test]
@@ -166,14 +166,19 @@ fn unsafe_stands_where_it_may() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+fn is_code(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with("//")
+}
+
 #[test]
 fn files_stay_readable() {
     let mut wrong = Vec::new();
     for source in workspace::rust_sources() {
-        let lines = source.without_tests().lines().filter(|line| !line.trim().is_empty()).count();
+        let lines = source.without_tests().lines().filter(|line| is_code(line)).count();
         if !source.is_test() && lines > FILE_LINES {
             wrong.push(format!(
-                "{}: {lines} lines without tests, {FILE_LINES} are enough: split it",
+                "{}: {lines} lines of code without tests, {FILE_LINES} are enough: split it",
                 source.name
             ));
         }
