@@ -395,6 +395,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
         #[test]
         fn behaves_as_a_sorted_map(ops in proptest::collection::vec(op(), 1..150)) {
             let mut wheel = Wheel::new(12);
