@@ -27,7 +27,7 @@ use std::sync::Arc;
 use af_xdp::{Received, Socket, View, Wake};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 
-use super::Port;
+use super::{Level, Port};
 
 pub mod attachment;
 pub mod classification;
@@ -376,5 +376,21 @@ impl Port<UmemMemory> for XdpPort {
         }
         self.reap();
         Ok(())
+    }
+
+    fn ready(&self) -> Option<BorrowedFd<'_>> {
+        XdpPort::ready(self)
+    }
+
+    fn level(&self) -> Level {
+        let statistics = self.statistics();
+        let kernel = &statistics.kernel;
+        Level {
+            tx_queued: u64::from(statistics.in_flight),
+            fill_queued: u64::from(statistics.lent),
+            rx_lost: kernel.rx_dropped + kernel.rx_ring_full + kernel.fill_ring_empty + statistics.unusable,
+            tx_refused: kernel.tx_invalid_descs + statistics.too_short,
+            wakeups: statistics.tx_wakeups + statistics.rx_wakeups,
+        }
     }
 }
