@@ -414,7 +414,10 @@ fn attach(
     let fail = |error: &io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::ResourceBusy => {
-                format!("; another XDP program is on it (ip link set dev {name} xdp off)")
+                format!(
+                    "; another XDP program is on it (ip link set dev {name} xdp off; if a gateway that failed open left it, \
+                     remove its pin in the bpf file system it was given)"
+                )
             }
             _ => String::new(),
         };
