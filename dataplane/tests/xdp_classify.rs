@@ -3,6 +3,8 @@
 //! The frames come in by the loopback interface, as far as the program knows, which is port A; no socket is bound, so
 //! what would go to a worker is counted as `dropped_no_worker`.
 
+#![allow(clippy::unwrap_used)] // also in what the tests share
+
 use inspect::unit::PortId;
 use postern::port::xdp::classification::{Action, Ingress};
 use postern::port::xdp::program::Program;

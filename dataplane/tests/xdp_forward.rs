@@ -274,8 +274,19 @@ fn a_port_that_goes_and_comes_back_is_taken_back() {
         wire.sends("10.77.0.2:25", 1_000_000).unwrap();
         wire.sends("[fd77::2]:25", 1_000_000).unwrap();
     }
+    // Down and up again is no reason to give it up; and away to another namespace and back is the same to its sockets.
+    wire.on(&Host::Gateway, &["ip", "link", "set", "dev", "a", "down"]);
+    assert!(!wire.pings("10.77.0.2", 1));
+    wire.on(&Host::Gateway, &["ip", "link", "set", "dev", "a", "up"]);
+    eventually("up again", || wire.pings("10.77.0.2", 1));
+    wire.sends("10.77.0.2:25", 1_000_000).unwrap();
+    let (near, far) = (wire.namespace(&Host::Gateway), wire.namespace(&Host::Client));
+    wire.on(&Host::Gateway, &["ip", "link", "set", "dev", "a", "netns", &far]);
+    wire.on(&Host::Client, &["ip", "link", "set", "dev", "a", "netns", &near]);
+    wire.on(&Host::Gateway, &["ip", "link", "set", "dev", "a", "up"]);
+    eventually("back from elsewhere", || wire.sends("10.77.0.2:25", 1_000_000).is_ok());
     let counts = gateway.end();
-    assert!(counts.contains("full=") && counts.contains("lost: 3"), "{counts}");
+    assert!(counts.contains("full=") && counts.contains("lost: 4"), "{counts}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ use inspect::frame::{Frame, Memory, Pool, Sealed};
 use super::Port;
 
 pub mod attachment;
+mod binding;
 pub mod classification;
 pub mod gateway;
 pub mod host;
@@ -372,7 +373,10 @@ impl Port<UmemMemory> for XdpPort {
                 self.statistics.tx_busy += 1;
             }
             Wake::Down => self.statistics.tx_busy += 1,
-            Wake::Gone => self.close(pool),
+            Wake::Gone => {
+                self.close(pool);
+                self.slot.report_dead();
+            }
         }
         self.reap();
         Ok(())

@@ -3,6 +3,8 @@
 //! The program under test runs in its namespace as a process: this test binary starts itself there again
 //! (`ip netns exec`) with a role in its environment, and the test function `role` does what it says.
 
+#![allow(dead_code)] // each test file uses a part of it
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -178,9 +180,12 @@ impl Process {
     /// Closes its input and waits until it ends; the last line it says.
     pub fn end(mut self) -> String {
         drop(self.input.take());
-        let line = self.line();
+        let mut last = String::new();
+        while let Some(line) = Some(self.line()).filter(|line| !line.is_empty()) {
+            last = line;
+        }
         self.wait();
-        line
+        last
     }
 
     /// Kills it as `kill -9` does: `ip netns exec` became the process itself.

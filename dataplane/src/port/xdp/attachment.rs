@@ -188,9 +188,8 @@ fn is_bpffs(path: &Path) -> io::Result<bool> {
 
 /// The type of the last mount exactly at `path` in a `/proc/PID/mountinfo`: `ID PARENT DEV ROOT POINT OPTIONS... - TYPE ...`.
 fn file_system_at<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
-    let lines =
-        mounts.lines().filter(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path));
-    lines.last()?.split(" - ").nth(1)?.split(' ').next()
+    let at = |line: &&str| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path);
+    mounts.lines().rfind(at)?.split(" - ").nth(1)?.split(' ').next()
 }
 
 #[cfg(test)]
