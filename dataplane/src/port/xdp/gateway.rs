@@ -240,7 +240,10 @@ impl Gateway {
             let side = &mut self.sides[index];
             if let Some(attached) = &side.attached {
                 // An interface that was in another namespace meanwhile looks the same, but its sockets are dead.
-                let dead = side.slots.iter().fold(false, |dead, slot| slot.take_dead() || dead);
+                let mut dead = false;
+                for slot in &side.slots {
+                    dead |= slot.take_dead();
+                }
                 if now.as_ref() == Some(&attached.interface) && !dead {
                     continue;
                 }
