@@ -1,1 +1,2 @@
 //! How fast.
+#![forbid(unsafe_code)]
