@@ -2,7 +2,8 @@
 //!
 //! A link is held by a file descriptor: when the process ends, however it ends, the kernel takes the program off the
 //! interface (`bpf_xdp_link_release`). In `closed` mode that is all: the two ports are not part of any bridge
-//! and have no address, so with no program nobody carries a frame from one to the other.
+//! and have no address, so with no program nobody carries a frame from one to the other. (Before Linux 5.9 there are no
+//! links: the program then stays and, finding no socket, drops.)
 //!
 //! In `open` mode the link is also pinned in a bpf file system, under `postern/NETNS-INTERFACE`. The program then stays on
 //! and, finding no socket, bridges in the kernel. A clean exit removes the pin; the next start removes that
