@@ -95,7 +95,13 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     fn server() -> (std::net::SocketAddr, Arc<Board>) {
-        let artifact = Artifact { library: String::new(), source_digest: [0; 32], policy: sample::policy() };
+        let artifact = Artifact {
+            library: String::new(),
+            target: String::new(),
+            signed_by: None,
+            source_digest: [0; 32],
+            policy: sample::policy(),
+        };
         let names = ["inside", "outside"].map(String::from);
         let board = Arc::new(Board::new(&artifact, names.clone(), names, 1, Arc::default()));
         let listener = listen("127.0.0.1:0").unwrap();

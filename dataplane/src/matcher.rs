@@ -343,6 +343,8 @@ mod tests {
 
     fn artifact(smtp: Vec<SmtpPolicy>) -> Artifact {
         Artifact {
+            target: String::new(),
+            signed_by: None,
             library: hyperscan::version().into(),
             source_digest: [0; 32],
             policy: Policy { smtp, ..Policy::default() },

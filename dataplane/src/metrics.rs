@@ -304,8 +304,13 @@ mod tests {
     use std::collections::HashSet;
 
     fn board() -> Board {
-        let artifact =
-            Artifact { library: String::new(), source_digest: [0xab; 32], policy: sample::policy() };
+        let artifact = Artifact {
+            library: String::new(),
+            target: String::new(),
+            signed_by: None,
+            source_digest: [0xab; 32],
+            policy: sample::policy(),
+        };
         let names = ["inside", "outside"].map(String::from);
         let board = Board::new(&artifact, names.clone(), names, 2, Default::default());
         let mut state = WorkerState::new(&board.layout);
@@ -398,7 +403,13 @@ mod tests {
     fn a_policy_name_cannot_break_the_text() {
         let mut policy = sample::policy();
         policy.smtp[0].classes[0].name = "a\"\n\\b".into();
-        let artifact = Artifact { library: String::new(), source_digest: [0; 32], policy };
+        let artifact = Artifact {
+            library: String::new(),
+            target: String::new(),
+            signed_by: None,
+            source_digest: [0; 32],
+            policy,
+        };
         let names = ["a", "b"].map(String::from);
         let board = Board::new(&artifact, names.clone(), names, 1, Default::default());
         let text = exposition(&board);

@@ -202,7 +202,13 @@ mod tests {
     use artifact::format::Artifact;
 
     fn loaded() -> Loaded {
-        let artifact = Artifact { library: String::new(), source_digest: [0; 32], policy: sample::policy() };
+        let artifact = Artifact {
+            library: String::new(),
+            target: String::new(),
+            signed_by: None,
+            source_digest: [0; 32],
+            policy: sample::policy(),
+        };
         Loaded::new(artifact).unwrap()
     }
 

@@ -316,7 +316,13 @@ pub(crate) mod tests {
     type TestWorker = Worker<VecMemory, MemoryPort, PatternMatcher, Kept>;
 
     fn artifact() -> Artifact {
-        Artifact { library: String::new(), source_digest: [7; 32], policy: sample::policy() }
+        Artifact {
+            library: String::new(),
+            target: String::new(),
+            signed_by: None,
+            source_digest: [7; 32],
+            policy: sample::policy(),
+        }
     }
 
     fn worker(capacity: usize) -> (TestWorker, [FarEnd; 2]) {

@@ -18,7 +18,9 @@ pub mod flow;
 pub mod open;
 pub mod path;
 pub mod segment;
-pub mod session;
+mod session;
+
+pub use session::{SessionView, State as SessionState};
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -169,7 +171,7 @@ impl<X: Matcher> Engine<X> {
             Ok(Packet::OtherIp { protocol, source, destination }) => {
                 self.other(Opening { ingress, protocol, source, destination }, frame, &mut io);
             }
-            Ok(Packet::NotIp) => {
+            Ok(Packet::NotIp | Packet::Neighbor) => {
                 self.shared.counters.frames_forwarded += 1;
                 io.forward(ingress.other(), frame);
             }
