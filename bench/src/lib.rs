@@ -1,1 +1,5 @@
 //! How fast.
+#![forbid(unsafe_code)]
+
+pub mod patterns;
+pub mod traffic;
