@@ -138,12 +138,14 @@ impl Traffic {
                 continue;
             }
             let slot = self.cursor;
-            let connection = self.slots.get_mut(slot).and_then(Option::as_mut);
-            let Some(connection) = connection.filter(|connection| connection.speaker() == Some(self.side))
-            else {
+            let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
                 self.quantum = 0;
                 continue;
             };
+            if connection.speaker() != Some(self.side) {
+                self.quantum = 0;
+                continue;
+            }
             self.quantum -= 1;
             let payload = connection.emit(now_millis, &mut self.frame)?;
             let is_last = connection.speaker().is_none();
