@@ -348,7 +348,9 @@ pub(crate) mod tests {
         block(6, &body)
     }
 
-    fn read(file: &[u8]) -> (Vec<(u64, Link, Vec<u8>)>, Option<CaptureError>) {
+    type Owned = (u64, Link, Vec<u8>);
+
+    fn read(file: &[u8]) -> (Vec<Owned>, Option<CaptureError>) {
         let mut packets = Vec::new();
         let mut reader = match Reader::new(file) {
             Ok(reader) => reader,

@@ -5,6 +5,9 @@
 //! half: frames, flows, TCP, closing. The upper half says *what*, the lower half makes it so on the wire.
 
 pub mod dialogue;
+mod session;
+
+pub use session::{SessionState, SessionView};
 
 use std::sync::Arc;
 
@@ -86,6 +89,11 @@ impl<X: Matcher> Engine<X> {
     /// Counters since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Sessions under way, in no particular order.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionView> + '_ {
+        core::iter::empty()
     }
 
     /// Records since the last drain.
