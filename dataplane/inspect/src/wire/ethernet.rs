@@ -112,7 +112,8 @@ pub fn parse(frame: &[u8]) -> Result<Link, Malformed> {
     }
     if ethertype < ethertype::FIRST
         && let Some([0xaa, 0xaa, 0x03, 0, 0, 0, protocol @ ..]) = rest.first_chunk::<8>()
-        && matches!(u16::from_be_bytes(*protocol), ethertype::IPV4 | ethertype::IPV6)
+        && let protocol = u16::from_be_bytes(*protocol)
+        && (matches!(protocol, ethertype::IPV4 | ethertype::IPV6) || is_tag(protocol))
     {
         return Err(Malformed::BadField);
     }
@@ -161,6 +162,8 @@ mod tests {
         assert_eq!(parse(&third), Err(Malformed::BadField));
         let snap = frame(&[0x00, 0x40, 0xaa, 0xaa, 3, 0, 0, 0, 0x08, 0x00]);
         assert_eq!(parse(&snap), Err(Malformed::BadField));
+        let tag_in_snap = frame(&[0x00, 0x40, 0xaa, 0xaa, 3, 0, 0, 0, 0x81, 0x00]);
+        assert_eq!(parse(&tag_in_snap), Err(Malformed::BadField));
         let spanning_tree = frame(&[0x00, 0x26, 0x42, 0x42, 3, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(parse(&spanning_tree).map(|link| link.ethertype), Ok(0x26));
     }

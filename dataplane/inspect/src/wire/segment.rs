@@ -50,7 +50,7 @@ impl Segment {
         frame.get(usize::from(self.payload_start)..self.payload_end()).unwrap_or_default()
     }
 
-    /// The payload, to be overwritten ([`edit::overwrite`] keeps the checksum right, this does not).
+    /// The payload, to be overwritten ([`super::edit::overwrite`] keeps the checksum right, this does not).
     #[must_use]
     pub fn payload_mut<'f>(&self, frame: &'f mut [u8]) -> &'f mut [u8] {
         frame.get_mut(usize::from(self.payload_start)..self.payload_end()).unwrap_or_default()
@@ -140,7 +140,7 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// Where the SACK blocks stand; [`Segment::sack_blocks`] reads them.
     pub sack: Sack,
-    /// There is something that [`edit::sanitize_options`] would overwrite: an option that may not pass, one that
+    /// There is something that [`super::edit::sanitize_options`] would overwrite: an option that may not pass, one that
     /// only SYN may have, octets after the end of the list, a window scale beyond 14.
     pub unwanted: bool,
 }
