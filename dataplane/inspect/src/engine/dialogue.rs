@@ -18,6 +18,8 @@ pub struct Passage {
     pub forward: usize,
     /// What the session needs.
     pub next: Next,
+    /// Whether any of the octets that may leave was overwritten.
+    pub edited: bool,
 }
 
 /// What the session needs after some bytes.
@@ -74,13 +76,25 @@ impl Dialogue {
     /// Octets the client sent, in order, each once.
     pub fn client<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
         let _ = (context, self.smtp);
-        Passage { forward: bytes.len(), next: Next::Go }
+        Passage { forward: bytes.len(), next: Next::Go, edited: false }
     }
 
     /// Octets the server sent, in order, each once.
     pub fn server<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
         let _ = context;
-        Passage { forward: bytes.len(), next: Next::Go }
+        Passage { forward: bytes.len(), next: Next::Go, edited: false }
+    }
+
+    /// Whether the server advertised ENHANCEDSTATUSCODES, so that a refusal may carry such a code.
+    #[must_use]
+    pub fn enhanced_status_codes(&self) -> bool {
+        false
+    }
+
+    /// What the client is told if a refused session must be ended before its proper moment has come.
+    #[must_use]
+    pub fn refusal(&self) -> ReplyCode {
+        ReplyCode::Policy
     }
 
     /// The session is over, for whatever reason: gives back what it holds and reports what was under way.
