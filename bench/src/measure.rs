@@ -54,6 +54,13 @@ impl Samples {
         self.0.push(value);
     }
 
+    /// How many there are.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The one in the middle; 0 when there is none.
     #[must_use]
     pub fn median(&self) -> f64 {
@@ -78,6 +85,12 @@ impl Samples {
     #[must_use]
     pub fn over(&self, other: &Samples) -> Samples {
         Samples(self.0.iter().zip(&other.0).map(|(mine, theirs)| mine / theirs).collect())
+    }
+
+    /// These, round by round, less those.
+    #[must_use]
+    pub fn less(&self, other: &Samples) -> Samples {
+        Samples(self.0.iter().zip(&other.0).map(|(mine, theirs)| mine - theirs).collect())
     }
 
     /// How far the rounds are apart, in words: `±3%`.
@@ -135,6 +148,7 @@ mod tests {
         assert_eq!(samples.spread(), "±50%");
         assert_eq!(Samples::new(vec![1.0, 2.0]).median(), 1.5);
         assert_eq!(samples.over(&Samples::new(vec![1.0, 2.0, 4.0])), Samples::new(vec![3.0, 0.5, 0.5]));
+        assert_eq!(samples.less(&samples), Samples::new(vec![0.0; 3]));
         assert_eq!(Samples::default().spread(), "±0%");
     }
 

@@ -26,7 +26,9 @@ pub fn artifact(rules: Rules) -> Result<Artifact, String> {
     let smtp = match rules {
         Rules::Pinhole => Vec::new(),
         Rules::Smtp => vec![smtp(&[], 0)?],
-        Rules::Patterns(Target::Body, count) => vec![smtp(&[(Test::Body, Region::Body, Target::Body)], count)?],
+        Rules::Patterns(Target::Body, count) => {
+            vec![smtp(&[(Test::Body, Region::Body, Target::Body)], count)?]
+        }
         Rules::Patterns(Target::Address, count) => vec![smtp(
             &[
                 (Test::SenderAddress, Region::Sender, Target::Address),
@@ -45,7 +47,9 @@ pub fn artifact(rules: Rules) -> Result<Artifact, String> {
         line: 0,
     };
     let policy = Policy {
-        ports: ["inside", "outside"].map(|name| PortName { name: name.into(), interfaces: Vec::new() }).into(),
+        ports: ["inside", "outside"]
+            .map(|name| PortName { name: name.into(), interfaces: Vec::new() })
+            .into(),
         paths: vec![Path {
             source: Some(0),
             destination: Some(1),

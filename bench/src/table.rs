@@ -51,7 +51,12 @@ pub struct Row {
 impl Row {
     /// A number that only informs.
     #[must_use]
-    pub fn new(name: impl Into<String>, unit: &'static str, measured: f64, detail: impl Into<String>) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        unit: &'static str,
+        measured: f64,
+        detail: impl Into<String>,
+    ) -> Self {
         Self { name: name.into(), unit, reach: None, measured, holds: None, detail: detail.into() }
     }
 

@@ -10,7 +10,9 @@ use std::ops::Range;
 
 use inspect::unit::Direction;
 use inspect::wire::emit::{Outgoing, Template, Toward, emit, emit_len};
-use inspect::wire::{Checksums, Endpoint, Flags, Options, Packet, Timestamps, ethernet, ipv4, ipv6, parse, tcp};
+use inspect::wire::{
+    Checksums, Endpoint, Flags, Options, Packet, Timestamps, ethernet, ipv4, ipv6, parse, tcp,
+};
 
 /// Segments under way before the sender waits for an acknowledgement: a usual initial window and a bit.
 const FLIGHT: usize = 12;

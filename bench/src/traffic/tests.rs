@@ -78,10 +78,8 @@ fn follow(frames: &[(Vec<u8>, Sent)]) -> HashMap<(Endpoint, Endpoint), [Vec<u8>;
         mine.stamp = stamps.value;
         mine.octets.extend(segment.payload(frame));
         mine.is_finished |= segment.flags.fin();
-        let is_over = mine.is_finished
-            && theirs.is_finished
-            && mine.acked == theirs.next
-            && theirs.acked == mine.next;
+        let is_over =
+            mine.is_finished && theirs.is_finished && mine.acked == theirs.next && theirs.acked == mine.next;
         assert_eq!(is_over, sent.is_last);
     }
     live.into_iter()
