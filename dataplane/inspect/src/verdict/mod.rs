@@ -65,6 +65,18 @@ impl Observation {
         self.hits.union(hits);
     }
 
+    /// A scan of a region in pieces is over and found `hits` in all: what is negated and was not found is true.
+    pub fn ended(&mut self, rules: &Rules, region: Region, hits: &CriterionSet) {
+        self.decided.union(&rules.negated_in(region));
+        self.hits.union(&rules.negated_in(region).intersection(hits));
+    }
+
+    /// Adds what another decided at the same moment.
+    pub fn merge(&mut self, other: &Observation) {
+        self.decided.union(&other.decided);
+        self.hits.union(&other.hits);
+    }
+
     fn test(&mut self, criterion: u16, holds: bool) {
         self.decided.insert(criterion);
         if holds {

@@ -77,7 +77,8 @@ pub struct Rules {
     verbs: Words,
     keywords: Words,
     wants: Wants,
-    has_lengths: bool,
+    /// Limits of message content, each once.
+    data_lengths: Box<[u64]>,
     audit_trail: bool,
     max_data: Option<u64>,
 }
@@ -151,10 +152,14 @@ impl Rules {
             verbs: words(policy, Place::Verb),
             keywords: words(policy, Place::Keyword),
             wants,
-            has_lengths: policy
+            data_lengths: policy
                 .criteria
                 .iter()
-                .any(|criterion| matches!(criterion.test, Test::DataLength(_))),
+                .filter_map(|criterion| match criterion.test {
+                    Test::DataLength(limit) => Some(limit),
+                    _ => None,
+                })
+                .collect(),
             audit_trail: policy.audit_trail,
             max_data: policy.max_data,
         }
@@ -214,6 +219,10 @@ impl Rules {
         !self.region(region).is_empty()
     }
 
+    pub(super) fn negated_in(&self, region: Region) -> CriterionSet {
+        self.region(region).intersection(&self.negated)
+    }
+
     /// What the client is told when this class refuses.
     #[must_use]
     pub fn reply(&self, cause: Cause) -> ReplyCode {
@@ -230,12 +239,12 @@ impl Rules {
     }
 
     pub(super) fn connection_scope(&self, held: &CriterionSet) -> CriterionSet {
-        intersection(held, &self.connection)
+        held.intersection(&self.connection)
     }
 
     /// Of what is true now, what stays true.
     pub(super) fn lasting(&self, now: &CriterionSet) -> CriterionSet {
-        intersection(now, &self.lasting)
+        now.intersection(&self.lasting)
     }
 
     /// The criteria that are true by what an event decided: found, or not found and negated.
@@ -244,7 +253,7 @@ impl Rules {
         truth.subtract(&self.negated);
         let mut absent = seen.decided;
         absent.subtract(&seen.hits);
-        truth.union(&intersection(&absent, &self.negated));
+        truth.union(&absent.intersection(&self.negated));
         truth.union(&self.always);
         truth
     }
@@ -309,28 +318,59 @@ impl Rules {
         seen
     }
 
-    /// A header block that has `len` octets so far; `ended` with its empty line.
+    /// A header block of `len` octets, through its empty line.
     #[must_use]
-    pub fn header_length(&self, len: u64, ended: bool) -> Observation {
+    pub fn header_ended(&self, len: u64) -> Observation {
         let mut seen = Observation::default();
         self.observe(&mut seen, |test, _| match test {
-            Test::HeaderLength(limit) => reached(len, u64::from(*limit), ended),
+            Test::HeaderLength(limit) => Some(len > u64::from(*limit)),
             _ => None,
         });
         seen
     }
 
-    /// Content of `facts.content_len` octets so far; `ended` with the end of data.
+    /// Content grew from `before` octets to `now`: the lengths that were passed.
     #[must_use]
-    pub fn data_length(&self, facts: &Facts, ended: bool) -> Observation {
+    pub fn data_grew(&self, before: u64, now: u64) -> Observation {
         let mut seen = Observation::default();
-        if self.has_lengths {
-            self.observe(&mut seen, |test, _| match test {
-                Test::DataLength(limit) => reached(facts.content_len, *limit, ended),
-                _ => None,
-            });
-        }
+        self.observe(&mut seen, |test, _| match test {
+            Test::DataLength(limit) => (before <= *limit && now > *limit).then_some(true),
+            _ => None,
+        });
         seen
+    }
+
+    /// Content has ended with `len` octets: the lengths that were not passed.
+    #[must_use]
+    pub fn data_ended(&self, len: u64) -> Observation {
+        let mut seen = Observation::default();
+        self.observe(&mut seen, |test, negated| match test {
+            Test::DataLength(limit) if negated => Some(len > *limit),
+            _ => None,
+        });
+        seen
+    }
+
+    /// How many octets of content a message of `facts.content_len` may still get before a limit is passed, plus one.
+    #[must_use]
+    pub fn room_for_data(&self, facts: &Facts) -> u64 {
+        let limits = self.data_lengths.iter().map(|limit| limit.checked_sub(facts.content_len));
+        let session = facts.earlier_len.saturating_add(facts.content_len);
+        let max_data = self.max_data.map(|limit| limit.checked_sub(session));
+        limits.chain(max_data).flatten().min().map_or(u64::MAX, |left| left.saturating_add(1))
+    }
+
+    /// The number that a class's criterion compares with, if it does.
+    #[must_use]
+    pub fn threshold(&self, cause: Cause) -> Option<u64> {
+        match self.tests.get(usize::from(cause.criterion?))? {
+            Test::RecipientCount(limit)
+            | Test::RecipientInvalidCount(limit)
+            | Test::CommandLineLength(limit) => Some(u64::from(*limit)),
+            Test::HeaderLength(limit) => Some(u64::from(*limit)),
+            Test::DataLength(limit) => Some(*limit),
+            _ => None,
+        }
     }
 
     /// A Content-Transfer-Encoding; `ambiguous` when readers may differ about it.
@@ -348,19 +388,6 @@ impl Rules {
         });
         seen
     }
-}
-
-/// A length that only grows: above its limit it is decided at once, else when it has ended.
-fn reached(len: u64, limit: u64, ended: bool) -> Option<bool> {
-    (len > limit || ended).then_some(len > limit)
-}
-
-fn intersection(one: &CriterionSet, other: &CriterionSet) -> CriterionSet {
-    let mut outside = *one;
-    outside.subtract(other);
-    let mut both = *one;
-    both.subtract(&outside);
-    both
 }
 
 fn region_of(test: &Test) -> Option<Region> {

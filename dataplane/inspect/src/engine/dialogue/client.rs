@@ -2,6 +2,7 @@
 
 use artifact::smtp::Region;
 
+use super::reading::block;
 use super::report::{self, Judged};
 use super::{CLIENT, Context, Dialogue, Next, Passage};
 use crate::anomaly::Anomaly;
@@ -145,7 +146,8 @@ impl Dialogue {
                 Verb::Data => rules.data(&self.facts, &mut seen),
                 _ => {}
             }
-            let outcome = rules.judge(&mut self.facts, &seen, |noted| context.noted(&judged, noted));
+            let outcome =
+                rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
             match outcome {
                 Outcome::Pass | Outcome::Allow => Ruling::Pass,
                 Outcome::Mask(cause) => {
@@ -256,7 +258,7 @@ fn scan<X: Matcher>(
     context: &mut Context<'_, X>,
 ) {
     if context.rules.asks(region) {
-        let hits = context.scan(smtp, region, path);
+        let hits = block(context.matcher, context.counters, smtp, region, path);
         seen.scanned(context.rules, region, &hits);
     }
 }

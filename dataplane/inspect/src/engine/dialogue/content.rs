@@ -1,7 +1,6 @@
 //! Messages: counted, read, judged; and swallowed when they are refused.
 
-use artifact::smtp::Region;
-
+use super::reading::{Reading, judge};
 use super::report::{self, Judged};
 use super::{CLIENT, Context, Dialogue, Gate, Next, Passage, SWALLOW_LIMIT, SWALLOW_TIME};
 use crate::anomaly::Anomaly;
@@ -9,13 +8,14 @@ use crate::event::{Action, Kind, ReplyCode};
 use crate::scan::{CriterionSet, Matcher};
 use crate::smtp::ClientEvent;
 use crate::unit::Direction;
-use crate::verdict::{Observation, Outcome};
 
 /// The message under way.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     /// A dot at the start of a line, of which the next octet will tell whether it is content.
     dot: bool,
+    /// How far it is read, where the policy asks for more than its length.
+    reading: Option<Box<Reading>>,
 }
 
 impl Content {
@@ -26,19 +26,13 @@ impl Content {
 
     /// Gives back what it holds.
     pub fn end<X: Matcher>(&mut self, context: &mut Context<'_, X>) {
-        let _ = context;
-    }
-}
-
-impl<X: Matcher> Context<'_, X> {
-    /// Scans octets as a whole.
-    pub(super) fn scan(&mut self, smtp: u16, region: Region, octets: &[u8]) -> CriterionSet {
-        let mut hits = CriterionSet::EMPTY;
-        self.matcher.block(smtp, region, octets, &mut hits);
-        self.counters.scans += 1;
-        self.counters.scanned_bytes += octets.len() as u64;
-        self.counters.scan_hits += hits.iter().count() as u64;
-        hits
+        if let Some(mut reading) = self.reading.take() {
+            if let Some(stream) = reading.stream.take() {
+                context.matcher.close(stream, &mut CriterionSet::default());
+            }
+            reading.message.restart(&mut context.stores.fields);
+            context.stores.messages.give(reading);
+        }
     }
 }
 
@@ -57,13 +51,80 @@ impl Dialogue {
     ) -> Result<(), ReplyCode> {
         // RFC 5321, 4.5.2: a dot that starts a line and is not alone was added by the sender. It is content that was
         // moved, but not text that anyone reads.
-        let stuffed = u64::from(core::mem::take(&mut self.content.dot));
+        let mut stuffed = core::mem::take(&mut self.content.dot);
+        let mut text = text;
+        while !text.is_empty() {
+            // Cut where a limit is passed, so that what is decided first does not depend on how the message is cut.
+            let room = usize::try_from(context.rules.room_for_data(&self.facts)).unwrap_or(usize::MAX);
+            let (piece, rest) =
+                text.split_at(text.len().min(room.saturating_sub(usize::from(stuffed)).max(1)));
+            self.read(piece, stuffed, context)?;
+            self.count(piece.len() as u64 + u64::from(stuffed), context)?;
+            text = rest;
+            stuffed = false;
+        }
+        Ok(())
+    }
+
+    /// Reads text as part of a MIME message, if the policy asks for that.
+    fn read<X: Matcher>(
+        &mut self,
+        text: &[u8],
+        stuffed: bool,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        if !context.rules.wants().mime {
+            return Ok(());
+        }
+        self.take_reading(context)?;
+        let Some(reading) = self.content.reading.as_deref_mut() else { return Ok(()) };
+        if stuffed {
+            reading.message.skip_dot();
+        }
+        reading.push(text, self.smtp, &mut self.facts, self.content_start, context)
+    }
+
+    fn take_reading<X: Matcher>(&mut self, context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
+        if self.content.reading.is_none() {
+            let Some(mut reading) = context.stores.messages.take() else {
+                return Err(self.exhausted(context));
+            };
+            reading.restart(&mut context.stores.fields);
+            self.content.reading = Some(reading);
+        }
+        Ok(())
+    }
+
+    fn exhausted<X: Matcher>(&self, context: &mut Context<'_, X>) -> ReplyCode {
+        let judged = Judged::at(Direction::ClientToServer, self.content_start);
+        let reply = ReplyCode::Unavailable;
+        context.decision(Kind::ResourceExhausted, &judged, None, Action::Close, Some(reply));
+        reply
+    }
+
+    fn count<X: Matcher>(&mut self, len: u64, context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
+        context.counters.smtp_content_bytes += len;
         let before = self.facts.content_len;
-        self.facts.content_len = before + stuffed + text.len() as u64;
-        context.counters.smtp_content_bytes += stuffed + text.len() as u64;
-        let seen = context.rules.data_length(&self.facts, false);
-        self.judge_content(&seen, context)?;
-        self.max_data(context)
+        self.facts.content_len = before.saturating_add(len);
+        let seen = context.rules.data_grew(before, self.facts.content_len);
+        let judged = self.judged();
+        judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
+        // Cisco ESMTP document, `ip inspect name ... max-data`: octets of all messages of the session.
+        let total = self.facts.earlier_len.saturating_add(self.facts.content_len);
+        match context.rules.max_data() {
+            Some(limit) if total > limit => {
+                let value_len = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+                let judged = Judged { value_len, ..self.judged() };
+                let reply = ReplyCode::Policy;
+                context.decision(Kind::SmtpMatch, &judged, None, Action::Close, Some(reply));
+                Err(reply)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn judged(&self) -> Judged {
+        Judged::at(Direction::ClientToServer, self.content_start)
     }
 
     /// The end of data is complete: the last moment at which the message can be refused.
@@ -72,8 +133,17 @@ impl Dialogue {
         here: u64,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
-        let seen = context.rules.data_length(&self.facts, true);
-        self.judge_content(&seen, context)?;
+        let mut seen = context.rules.data_ended(self.facts.content_len);
+        if context.rules.wants().mime {
+            self.take_reading(context)?;
+            if let Some(reading) = self.content.reading.as_deref_mut() {
+                reading.finish(self.smtp, &mut self.facts, self.content_start, context)?;
+                seen.merge(&reading.absent(context.rules));
+            }
+        }
+        let judged = self.judged();
+        judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
+        self.content.end(context);
         self.session.end_of_data().map_err(|_| {
             let judged = Judged::at(Direction::ClientToServer, here);
             context.anomaly(Anomaly::PipelineOverflow, Direction::ClientToServer, here);
@@ -83,41 +153,6 @@ impl Dialogue {
         })?;
         report::message_sent(&mut self.audit, &mut self.facts, context);
         Ok(())
-    }
-
-    fn judge_content<X: Matcher>(
-        &mut self,
-        seen: &Observation,
-        context: &mut Context<'_, X>,
-    ) -> Result<(), ReplyCode> {
-        let judged = Judged::at(Direction::ClientToServer, self.content_start);
-        let rules = context.rules;
-        match rules.judge(&mut self.facts, seen, |noted| context.noted(&judged, noted)) {
-            // Content is never overwritten (DKIM).
-            Outcome::Pass | Outcome::Allow | Outcome::Mask(_) => Ok(()),
-            Outcome::Reset(cause) => {
-                let reply = rules.reply(cause);
-                context.decision(Kind::SmtpMatch, &judged, Some(cause), Action::Close, Some(reply));
-                Err(reply)
-            }
-        }
-    }
-
-    /// Cisco ESMTP document, `ip inspect name ... max-data`: octets of all messages of the session.
-    fn max_data<X: Matcher>(&mut self, context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
-        let total = self.facts.earlier_len.saturating_add(self.facts.content_len);
-        match context.rules.max_data() {
-            Some(limit) if total > limit => {
-                let judged = Judged {
-                    value_len: usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1),
-                    ..Judged::at(Direction::ClientToServer, self.content_start)
-                };
-                let reply = ReplyCode::Policy;
-                context.decision(Kind::SmtpMatch, &judged, None, Action::Close, Some(reply));
-                Err(reply)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The message is refused: nothing from octet `forward` on leaves. Its sender reads no reply before the end of

@@ -8,13 +8,15 @@
 //! | file | what |
 //! | --- | --- |
 //! | `client.rs` | command lines and what they may not be |
-//! | `content.rs` | messages |
+//! | `content.rs` | messages: counted, refused, swallowed |
+//! | `reading.rs` | messages: read as MIME, judged |
 //! | `server.rs` | replies, keywords |
 //! | `report.rs` | decisions and transactions as records |
 //! | `stores.rs` | what busy sessions borrow from their worker |
 
 mod client;
 mod content;
+mod reading;
 mod report;
 mod server;
 mod state;

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::anomaly::Anomaly;
-use crate::event::{Action, Body, Decision, Kind, ReplyCode, Transaction, Value};
+use crate::event::{Action, Body, Decision, Journal, Kind, ReplyCode, Transaction, Value};
 use crate::smtp::{Verb, command};
 use crate::unit::{Direction, StreamOffset};
 use crate::verdict::{Cause, Facts, Noted};
@@ -43,6 +43,34 @@ impl Judged {
     }
 }
 
+/// Reports a decision.
+pub(super) fn decision(
+    journal: &mut Journal,
+    kind: Kind,
+    judged: &Judged,
+    cause: Option<Cause>,
+    action: Action,
+    reply: Option<ReplyCode>,
+) {
+    journal.push(Body::Decision(Decision {
+        kind,
+        direction: judged.direction,
+        class: cause.map(|cause| cause.class),
+        criterion: cause.and_then(|cause| cause.criterion),
+        value: judged.value,
+        value_len: u32::try_from(judged.value_len).unwrap_or(u32::MAX),
+        action,
+        reply,
+        offset: StreamOffset(judged.offset),
+    }));
+}
+
+/// Reports a class that does nothing else, or allows.
+pub(super) fn noted(journal: &mut Journal, judged: &Judged, noted: Noted) {
+    let action = if noted.allows { Action::Forward } else { Action::Log };
+    decision(journal, Kind::SmtpMatch, judged, Some(noted.cause), action, None);
+}
+
 impl<X> Context<'_, X> {
     pub(super) fn decision(
         &mut self,
@@ -52,23 +80,7 @@ impl<X> Context<'_, X> {
         action: Action,
         reply: Option<ReplyCode>,
     ) {
-        self.journal.push(Body::Decision(Decision {
-            kind,
-            direction: judged.direction,
-            class: cause.map(|cause| cause.class),
-            criterion: cause.and_then(|cause| cause.criterion),
-            value: judged.value,
-            value_len: u32::try_from(judged.value_len).unwrap_or(u32::MAX),
-            action,
-            reply,
-            offset: StreamOffset(judged.offset),
-        }));
-    }
-
-    /// A class that only reports became true.
-    pub(super) fn noted(&mut self, judged: &Judged, noted: Noted) {
-        let action = if noted.allows { Action::Forward } else { Action::Log };
-        self.decision(Kind::SmtpMatch, judged, Some(noted.cause), action, None);
+        decision(self.journal, kind, judged, cause, action, reply);
     }
 
     pub(super) fn anomaly(&mut self, anomaly: Anomaly, direction: Direction, offset: u64) {

@@ -164,7 +164,8 @@ impl Dialogue {
 
         let cause = if rules.is_legal_keyword(name) {
             let seen = rules.keyword(name);
-            match rules.judge(&mut self.facts, &seen, |noted| context.noted(&judged, noted)) {
+            match rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted))
+            {
                 Outcome::Pass | Outcome::Allow => {
                     self.enhanced |= name.eq_ignore_ascii_case(b"ENHANCEDSTATUSCODES");
                     return Ok(());
@@ -223,7 +224,8 @@ impl Dialogue {
                 let seen = context.rules.recipient_reply(&self.facts);
                 let judged = Judged::at(Direction::ServerToClient, here);
                 let rules = context.rules;
-                let outcome = rules.judge(&mut self.facts, &seen, |noted| context.noted(&judged, noted));
+                let outcome = rules
+                    .judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
                 if let Outcome::Reset(cause) = outcome
                     && self.gate == Gate::Open
                 {

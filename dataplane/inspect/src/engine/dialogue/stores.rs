@@ -1,6 +1,8 @@
 //! What busy sessions borrow from their worker.
 
+use super::reading::Reading;
 use super::report::Audit;
+use crate::mime::Field;
 use crate::shelf::Shelf;
 use crate::smtp::Line;
 
@@ -10,6 +12,10 @@ use crate::smtp::Line;
 pub struct Limits {
     /// Lines that came in part, of 2.3 KiB each.
     pub lines: usize,
+    /// Messages that are read as MIME, of 1.8 KiB each.
+    pub messages: usize,
+    /// Headers of messages and parts that are being read, of 8 KiB each.
+    pub fields: usize,
     /// Sessions whose transactions are reported (audit trail), of 0.5 KiB each. Beyond it the session goes on, its
     /// transactions are counted as lost records.
     pub audits: usize,
@@ -17,7 +23,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { lines: 16_384, audits: 65_536 }
+        Self { lines: 16_384, messages: 65_536, fields: 8_192, audits: 65_536 }
     }
 }
 
@@ -25,6 +31,8 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Stores {
     pub(super) lines: Shelf<Line>,
+    pub(super) messages: Shelf<Reading>,
+    pub(super) fields: Shelf<Field>,
     pub(super) audits: Shelf<Audit>,
 }
 
@@ -32,13 +40,18 @@ impl Stores {
     /// Empty shelves; boxes are made when first needed, and used again.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { lines: Shelf::new(limits.lines), audits: Shelf::new(limits.audits) }
+        Self {
+            lines: Shelf::new(limits.lines),
+            messages: Shelf::new(limits.messages),
+            fields: Shelf::new(limits.fields),
+            audits: Shelf::new(limits.audits),
+        }
     }
 
     /// Boxes that are out, of all kinds. 0 when every session has ended.
     #[must_use]
     pub fn out_count(&self) -> usize {
-        self.lines.out_count() + self.audits.out_count()
+        self.lines.out_count() + self.messages.out_count() + self.fields.out_count() + self.audits.out_count()
     }
 }
 
