@@ -19,6 +19,7 @@ mod content;
 mod reading;
 mod report;
 mod server;
+mod state;
 mod stores;
 
 use core::time::Duration;

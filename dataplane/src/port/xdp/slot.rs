@@ -1,0 +1,54 @@
+//! What the main thread tells a worker's port about its interface: gone, or back with a new socket. And what the
+//! port tells back: that its socket is dead.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use af_xdp::Socket;
+
+/// What happened to an interface.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// It is gone.
+    Gone,
+    /// It is back; this is its socket.
+    Back(Box<Socket>),
+}
+
+/// Shared by the gateway and one port. The port looks at one flag for each burst.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    changed: AtomicBool,
+    change: Mutex<Option<Change>>,
+    dead: AtomicBool,
+}
+
+impl Slot {
+    /// Says what happened. A change that the port has not yet seen is forgotten (its socket closed).
+    pub(super) fn put(&self, change: Change) {
+        let mut slot = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(change);
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Whether something happened since the last [`Slot::take`].
+    pub(super) fn changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
+    }
+
+    /// What happened; gone if nothing did.
+    pub(super) fn take(&self) -> Change {
+        let mut slot = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changed.store(false, Ordering::Relaxed);
+        slot.take().unwrap_or(Change::Gone)
+    }
+    /// The port found that its socket is bound to nothing any more.
+    pub(super) fn report_dead(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it did since the last call.
+    pub(super) fn take_dead(&self) -> bool {
+        self.dead.swap(false, Ordering::Relaxed)
+    }
+}
