@@ -52,6 +52,12 @@ impl Switch {
         self.0.load(Ordering::Relaxed) == 1
     }
 
+    /// Whether it is time to stop or to drain.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether it is time to stop.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
