@@ -3,6 +3,7 @@
 
 pub mod board;
 pub mod config;
+pub mod control;
 pub mod failure;
 pub mod http;
 pub mod journal;
@@ -13,5 +14,7 @@ pub mod metrics;
 pub mod placement;
 pub mod port;
 pub mod replay;
+pub mod show;
+pub mod statistics;
 pub mod tally;
 pub mod worker;

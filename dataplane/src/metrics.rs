@@ -299,13 +299,11 @@ mod tests {
     use super::*;
     use crate::journal::sample;
     use crate::port;
-    use artifact::format::Artifact;
     use inspect::event::{Action, Kind};
     use std::collections::HashSet;
 
     fn board() -> Board {
-        let artifact =
-            Artifact { library: String::new(), source_digest: [0xab; 32], policy: sample::policy() };
+        let artifact = sample::artifact(sample::policy());
         let names = ["inside", "outside"].map(String::from);
         let board = Board::new(&artifact, names.clone(), names, 2, Default::default());
         let mut state = WorkerState::new(&board.layout);
@@ -398,7 +396,7 @@ mod tests {
     fn a_policy_name_cannot_break_the_text() {
         let mut policy = sample::policy();
         policy.smtp[0].classes[0].name = "a\"\n\\b".into();
-        let artifact = Artifact { library: String::new(), source_digest: [0; 32], policy };
+        let artifact = sample::artifact(policy);
         let names = ["a", "b"].map(String::from);
         let board = Board::new(&artifact, names.clone(), names, 1, Default::default());
         let text = exposition(&board);

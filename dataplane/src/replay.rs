@@ -146,6 +146,9 @@ pub fn replay<W: Write>(
         }
         last = Some(now);
     };
+    // Sessions that the capture leaves open.
+    let ended = worker.end(Instant::from_nanos(last.unwrap_or(0)));
+    let stop = stop.or_else(|| ended.err().map(Stop::Output));
     let stop = stop.or_else(|| player.finish().err().map(Stop::Output));
     worker.sink_mut().flush();
     let stop = match stop {
@@ -199,10 +202,9 @@ mod tests {
     use super::*;
     use crate::journal::sample;
     use crate::port::capture::tests::pcap;
-    use artifact::format::Artifact;
 
     fn loaded() -> Loaded {
-        let artifact = Artifact { library: String::new(), source_digest: [0; 32], policy: sample::policy() };
+        let artifact = sample::artifact(sample::policy());
         Loaded::new(artifact).unwrap()
     }
 

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use artifact::model::Policy;
 use crossbeam_channel::{Receiver, Sender};
-use inspect::engine::{Engine, SessionView};
+use inspect::engine::Engine;
+use inspect::engine::session::SessionView;
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
@@ -149,6 +150,16 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         Ok(())
     }
 
+    /// Ends every session for the journal and lets what is queued leave.
+    ///
+    /// # Errors
+    /// When a port is gone.
+    pub fn end(&mut self, now: Instant) -> io::Result<()> {
+        self.engine.shut_down(now);
+        self.report();
+        self.transmit()
+    }
+
     /// Hands the engine's frames to the ports. What finds no room even after a flush is dropped and counted; its
     /// sender sends it again.
     fn transmit(&mut self) -> io::Result<()> {
@@ -251,7 +262,9 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
                 }
                 let is_done = switch.is_draining() && self.engine.counters().flows_active == 0;
                 if switch.is_stopped() || is_done {
-                    return self.transmit();
+                    self.end(now)?;
+                    board.publish(number, self.state());
+                    return Ok(());
                 }
                 publish_at = now + PUBLISH;
             }
@@ -270,11 +283,15 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
     fn sleep(&mut self) -> io::Result<()> {
         self.state.totals.sleeps += 1;
         let limit = if self.engine.counters().flows_active == 0 { PUBLISH } else { TICK };
-        let [Some(a), Some(b)] = [self.ports[0].ready(), self.ports[1].ready()] else {
-            std::thread::sleep(NAP);
-            return Ok(());
-        };
-        wait_for([a, b], limit)
+        match [self.ports[0].ready(), self.ports[1].ready()] {
+            [Some(a), Some(b)] => wait_for([a, b], limit),
+            // One port is away; look soon whether it is back.
+            [Some(only), None] | [None, Some(only)] => wait_for([only, only], TICK),
+            [None, None] => {
+                std::thread::sleep(NAP);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -316,7 +333,7 @@ pub(crate) mod tests {
     type TestWorker = Worker<VecMemory, MemoryPort, PatternMatcher, Kept>;
 
     fn artifact() -> Artifact {
-        Artifact { library: String::new(), source_digest: [7; 32], policy: sample::policy() }
+        sample::artifact(sample::policy())
     }
 
     fn worker(capacity: usize) -> (TestWorker, [FarEnd; 2]) {

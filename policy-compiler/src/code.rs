@@ -127,7 +127,8 @@ impl Code {
         let block = block.take_while(|line| line.starts_with("    ") || line.is_empty());
         let mut example = String::new();
         for line in block {
-            example.push_str(line.strip_prefix("    ").unwrap_or(line));
+            // An explanation has no control characters either: it shows the picture of one.
+            example.push_str(&line.strip_prefix("    ").unwrap_or(line).replace('\u{2401}', "\u{1}"));
             example.push('\n');
         }
         let mut example = example.trim_end().to_owned();

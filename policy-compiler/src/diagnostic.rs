@@ -166,7 +166,11 @@ struct Place<'a> {
 #[must_use]
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_ascii_lowercase();
-    let allowed = (word.chars().count() / 3).max(1);
+    // A name of one or two letters is near to every other.
+    let allowed = match word.chars().count() {
+        0..=2 => 0,
+        len => (len / 3).max(1),
+    };
     names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_ascii_lowercase()), name))

@@ -205,3 +205,99 @@ fn serialize(database: &Owned) -> Result<Vec<u8>, Refusal> {
         Ok(copy)
     }
 }
+
+/// The ids of the expressions that are found in a text, in ascending order; the text of a streaming
+/// database may come in pieces. Slow, for it prepares everything anew: to try a policy out, not to
+/// run one.
+///
+/// # Errors
+/// The library does not take the database.
+pub fn search(database: &Database, pieces: &[&[u8]]) -> Result<Vec<u32>, Refusal> {
+    let check = |code: i32, call: &str| {
+        if code == sys::HS_SUCCESS as i32 {
+            Ok(())
+        } else {
+            Err(Refusal::Library(format!("{call}: {code}"), None))
+        }
+    };
+    let mut pointer = std::ptr::null_mut();
+    // SAFETY: the octets are valid for the call, and the library checks what they hold.
+    let code = unsafe {
+        sys::hs_deserialize_database(database.bytes.as_ptr().cast(), database.bytes.len(), &raw mut pointer)
+    };
+    check(code, "hs_deserialize_database")?;
+    let owned = Owned(pointer);
+    let mut scratch = Scratch(std::ptr::null_mut());
+    // SAFETY: the database is one that the library made; the result is valid for the call.
+    check(unsafe { sys::hs_alloc_scratch(owned.0, &raw mut scratch.0) }, "hs_alloc_scratch")?;
+    let mut found: Vec<u32> = Vec::new();
+    let context: *mut std::ffi::c_void = (&raw mut found).cast();
+    if database.region.is_streaming() {
+        let mut stream = std::ptr::null_mut();
+        // SAFETY: as above. The stream lives shorter than the database: it is closed below.
+        check(unsafe { sys::hs_open_stream(owned.0, 0, &raw mut stream) }, "hs_open_stream")?;
+        let mut outcome = Ok(());
+        for piece in pieces {
+            // SAFETY: the stream is open; the piece is valid for the call; `context` is the list that
+            // `report` expects, and nobody else uses it meanwhile.
+            let code = unsafe {
+                sys::hs_scan_stream(
+                    stream,
+                    piece.as_ptr().cast(),
+                    piece.len() as c_uint,
+                    0,
+                    scratch.0,
+                    Some(report),
+                    context,
+                )
+            };
+            outcome = outcome.and(check(code, "hs_scan_stream"));
+        }
+        // SAFETY: the stream is open and used no more; scratch and context as above.
+        check(unsafe { sys::hs_close_stream(stream, scratch.0, Some(report), context) }, "hs_close_stream")?;
+        outcome?;
+    } else {
+        let text = pieces.concat();
+        // SAFETY: the text is valid for the call; scratch is of this database; context as above.
+        let code = unsafe {
+            sys::hs_scan(
+                owned.0,
+                text.as_ptr().cast(),
+                text.len() as c_uint,
+                0,
+                scratch.0,
+                Some(report),
+                context,
+            )
+        };
+        check(code, "hs_scan")?;
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+/// Owns what `hs_alloc_scratch` gave, or nothing.
+struct Scratch(*mut sys::hs_scratch_t);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: null, which the library ignores, or from `hs_alloc_scratch` and owned only here.
+        unsafe { sys::hs_free_scratch(self.0) };
+    }
+}
+
+unsafe extern "C" fn report(
+    id: c_uint,
+    _from: std::ffi::c_ulonglong,
+    _to: std::ffi::c_ulonglong,
+    _flags: c_uint,
+    context: *mut std::ffi::c_void,
+) -> std::ffi::c_int {
+    // SAFETY: `search` passes its list, which it does not touch while the library scans.
+    let found = unsafe { &mut *context.cast::<Vec<u32>>() };
+    if found.last() != Some(&id) {
+        found.push(id);
+    }
+    0
+}

@@ -272,9 +272,11 @@ impl Socket {
             calls += 1;
             if result < 0 {
                 match io::Error::last_os_error().raw_os_error() {
-                    Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR | libc::ENOMEM) => {}
                     Some(libc::ENETDOWN) => return Wake::Down,
-                    _ => return Wake::Gone,
+                    Some(libc::ENXIO | libc::EBADF | libc::ENODEV) => return Wake::Gone,
+                    // EAGAIN: the budget is used up, or the completion ring is full; EBUSY: the driver's queue is full;
+                    // ENOBUFS, ENOMEM: no buffer now; EINTR. Any other is treated the same: try again a little later.
+                    _ => {}
                 }
             }
             let now = self.tx.pending();

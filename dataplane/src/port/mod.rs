@@ -8,13 +8,13 @@ use std::os::fd::BorrowedFd;
 
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 
-pub mod xdp;
 pub mod capture;
 pub mod fault;
 pub mod link;
 pub mod memory;
 pub mod pcap;
 pub mod trace;
+pub mod xdp;
 
 /// One side of the gateway, as one worker sees it (a queue of a NIC, a capture, memory).
 pub trait Port<M: Memory> {

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A worker calls [`Port::receive`], its engine, [`Port::transmit`] and [`Port::flush`]; where there is nothing to do it
-//! waits for [`XdpPort::ready`]. A port whose interface is gone receives nothing and takes nothing; when the interface is
+//! waits for [`Port::ready`]. A port whose interface is gone receives nothing and takes nothing; when the interface is
 //! back, [`Gateway::tend`] makes a new socket and the port goes on with it: sessions and held frames survive.
 //!
 //! Chunks move without being copied: free list of the pool → fill ring → kernel → receive ring → `Frame` → `Sealed` →
@@ -27,9 +27,10 @@ use std::sync::Arc;
 use af_xdp::{Received, Socket, View, Wake};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 
-use super::Port;
+use super::{Level, Port};
 
 pub mod attachment;
+mod binding;
 pub mod classification;
 pub mod gateway;
 pub mod host;
@@ -201,12 +202,6 @@ impl XdpPort {
         }
     }
 
-    /// Becomes readable when frames have been received; `None` while the interface is gone.
-    #[must_use]
-    pub fn ready(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(Socket::ready)
-    }
-
     /// What was counted. A system call.
     #[must_use]
     pub fn statistics(&self) -> PortStatistics {
@@ -372,9 +367,31 @@ impl Port<UmemMemory> for XdpPort {
                 self.statistics.tx_busy += 1;
             }
             Wake::Down => self.statistics.tx_busy += 1,
-            Wake::Gone => self.close(pool),
+            Wake::Gone => {
+                self.close(pool);
+                self.slot.report_dead();
+            }
         }
         self.reap();
         Ok(())
+    }
+
+    /// `None` while the interface is gone.
+    fn ready(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(Socket::ready)
+    }
+
+    /// A system call.
+    fn level(&self) -> Level {
+        let statistics = self.statistics();
+        let kernel = statistics.kernel;
+        Level {
+            tx_queued: u64::from(statistics.in_flight),
+            fill_queued: u64::from(statistics.lent),
+            // A frame for which there is no chunk counts as dropped, too (`__xsk_rcv`).
+            rx_lost: kernel.rx_dropped + kernel.rx_ring_full,
+            tx_refused: kernel.tx_invalid_descs + statistics.too_short,
+            wakeups: statistics.tx_wakeups + statistics.rx_wakeups,
+        }
     }
 }

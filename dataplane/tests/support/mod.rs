@@ -3,6 +3,8 @@
 //! The program under test runs in its namespace as a process: this test binary starts itself there again
 //! (`ip netns exec`) with a role in its environment, and the test function `role` does what it says.
 
+#![allow(dead_code)] // each test file uses a part of it
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -43,17 +45,33 @@ impl Wire {
             run(&["ip", "netns", "add", &wire.namespace(&host)]);
             wire.on(&host, &["ip", "link", "set", "lo", "up"]);
         }
-        wire.cable("c0", &Host::Client, "a", 1500);
-        wire.cable("s0", &Host::Server, "b", 1500);
-        for (host, interface, last) in [(Host::Client, "c0", 1), (Host::Server, "s0", 2)] {
-            wire.on(&host, &["ip", "address", "add", &format!("10.77.0.{last}/24"), "dev", interface]);
-            wire.on(&host, &["ip", "address", "add", &format!("fd77::{last}/64"), "dev", interface, "nodad"]);
-        }
+        wire.client_cable(1500);
+        wire.server_cable(1500);
         Some(wire)
     }
 
+    /// The cable between client and port `a`, for packets of at most `mtu` octets.
+    pub fn client_cable(&self, mtu: u32) {
+        self.cable("c0", &Host::Client, "a", mtu);
+        self.on(&Host::Client, &["ip", "address", "add", "10.77.0.1/24", "dev", "c0"]);
+        self.on(&Host::Client, &["ip", "address", "add", "fd77::1/64", "dev", "c0", "nodad"]);
+    }
+
+    /// The cable between port `b` and server.
+    pub fn server_cable(&self, mtu: u32) {
+        self.cable("s0", &Host::Server, "b", mtu);
+        self.on(&Host::Server, &["ip", "address", "add", "10.77.0.2/24", "dev", "s0"]);
+        self.on(&Host::Server, &["ip", "address", "add", "fd77::2/64", "dev", "s0", "nodad"]);
+    }
+
+    /// Frames that the server has received.
+    pub fn server_received(&self) -> u64 {
+        let text = self.on(&Host::Server, &["cat", "/sys/class/net/s0/statistics/rx_packets"]);
+        text.trim().parse().expect("a number")
+    }
+
     /// A veth pair with one end at `host` and the other at the gateway, both up.
-    pub fn cable(&self, end: &str, host: &Host, port: &str, mtu: u32) {
+    fn cable(&self, end: &str, host: &Host, port: &str, mtu: u32) {
         let (far, near) = (self.namespace(host), self.namespace(&Host::Gateway));
         run(&["ip", "link", "add", end, "netns", &far, "type", "veth", "peer", "name", port, "netns", &near]);
         let mtu = mtu.to_string();
@@ -162,9 +180,12 @@ impl Process {
     /// Closes its input and waits until it ends; the last line it says.
     pub fn end(mut self) -> String {
         drop(self.input.take());
-        let line = self.line();
+        let mut last = String::new();
+        while let Some(line) = Some(self.line()).filter(|line| !line.is_empty()) {
+            last = line;
+        }
         self.wait();
-        line
+        last
     }
 
     /// Kills it as `kill -9` does: `ip netns exec` became the process itself.

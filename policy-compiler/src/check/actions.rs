@@ -19,7 +19,7 @@ pub(super) fn check(config: &Config, found: &mut Vec<Diagnostic>) {
                 .help("keep one of them; `log` can stand beside each"),
             );
         }
-        if used.actions.is_empty() {
+        if used.actions.is_empty() && !used.spoiled {
             found.push(
                 Diagnostic::warning(Code::NO_ACTION, used.span, "nothing is done with this class")
                     .help("add `log`, `mask`, `reset` or `allow`, or remove the line"),

@@ -5,7 +5,7 @@ use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::source::{SourceFile, Span};
 
-pub(super) fn check(config: &Config, file: &SourceFile, found: &mut Vec<Diagnostic>) {
+pub(super) fn check(config: &Config, file: &SourceFile, complete: bool, found: &mut Vec<Diagnostic>) {
     let applied = config.interfaces.iter().flat_map(|interface| &interface.rules).next();
     let zones = config.zones.first().map(|zone| zone.name.span);
     let classic = applied.map(|rule| rule.span).or(config.inspections.first().map(|line| line.span));
@@ -16,7 +16,10 @@ pub(super) fn check(config: &Config, file: &SourceFile, found: &mut Vec<Diagnost
                 .at(zone, "a zone")
                 .help("keep one of the two forms: they decide differently what passes where nothing is said"),
         );
-    } else if applied.is_none() && config.zone_pairs.iter().all(|pair| pair.policy.is_none()) {
+    } else if complete
+        && applied.is_none()
+        && config.zone_pairs.iter().all(|pair| pair.policy.is_none() && !pair.spoiled)
+    {
         let end = file.text.find('\n').unwrap_or(file.text.len());
         found.push(
             Diagnostic::warning(Code::NOTHING_APPLIED, Span::new(0, end), "nothing in this file is applied to any traffic")

@@ -22,7 +22,7 @@ mod zones;
 pub use zones::two_zones;
 
 use crate::ast::{Config, SmtpClassMap, SmtpPolicyMap, SmtpUse, TopClassMap};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::source::SourceFile;
 
 /// Runs every check; gives back the patterns, read.
@@ -32,8 +32,10 @@ pub fn check(
     strict: bool,
     found: &mut Vec<Diagnostic>,
 ) -> patterns::Patterns {
-    forms::check(config, file, found);
-    names::check(config, found);
+    // Where lines could not be read, what seems to be unused may be used there.
+    let complete = found.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
+    forms::check(config, file, complete, found);
+    names::check(config, complete, found);
     cmd_line_length::check(config, found);
     cmd_verb::check(config, found);
     mask::check(config, found);

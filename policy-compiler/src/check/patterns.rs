@@ -71,9 +71,9 @@ fn tried(pattern: &Pattern, span: Span, region: Region) -> Option<Diagnostic> {
                 .help("an end of the text stands where more must follow, or a list of characters is empty"),
         ),
         Refusal::Library(why, _) => Some(
-            Diagnostic::error(Code::PATTERN_COST, span, "the pattern is too costly")
+            Diagnostic::error(Code::PATTERN_COST, span, "the matcher does not take this pattern")
                 .note(format!("the matcher library says: {why}"))
-                .help("use fewer or smaller repeats"),
+                .help("write it more simply, with fewer or smaller repeats"),
         ),
     }
 }

@@ -10,6 +10,7 @@ pub(super) fn check(config: &Config, found: &mut Vec<Diagnostic>) {
     circles(config, found);
     for used in config.top_policies.iter().flat_map(|policy| &policy.uses) {
         match used.actions.as_slice() {
+            [] if used.spoiled => {}
             [] if used.class.text == CLASS_DEFAULT => found.push(
                 Diagnostic::error(Code::ONE_VERDICT, used.span, "nothing is said about what no class takes")
                     .help("add `drop` or `pass`; without this line it is dropped"),
@@ -51,9 +52,11 @@ fn service(
     found: &mut Vec<Diagnostic>,
 ) {
     let class = top_class(config, &used.class.text);
-    let smtp = class.is_none_or(|class| asks_smtp(config, class, 0));
+    // A line that could not be read may be the one that is missing.
+    let unknown = class.is_none_or(|class| class.spoiled);
+    let smtp = unknown || class.is_some_and(|class| asks_smtp(config, class, 0));
     match (&used.service, inspect) {
-        (Some((_, span)), None) => found.push(
+        (Some((_, span)), None) if !used.spoiled => found.push(
             Diagnostic::error(
                 Code::SERVICE_WITHOUT_INSPECT,
                 *span,
@@ -72,7 +75,7 @@ fn service(
             .help("add `match protocol smtp` to the class-map"),
         ),
         (None, Some(inspect)) => {
-            let Some(class) = class else { return };
+            let Some(class) = class.filter(|_| !unknown && !used.spoiled) else { return };
             if !asks_protocol(config, class, 0) {
                 found.push(Diagnostic::warning(
                     Code::NO_PROTOCOL,

@@ -38,7 +38,7 @@ pub(super) fn check(config: &Config, found: &mut Vec<Diagnostic>) {
                 .help("a pair of zones has one policy in each direction: put the classes of both into one"),
             );
         }
-        if pair.policy.is_none() {
+        if pair.policy.is_none() && !pair.spoiled {
             found.push(
                 Diagnostic::warning(
                     Code::IDLE_ZONE_PAIR,

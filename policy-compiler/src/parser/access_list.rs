@@ -215,16 +215,27 @@ fn ip<A: std::str::FromStr>(cursor: &mut Cursor<'_, '_>) -> Option<A> {
     let token = cursor.word("an address")?;
     let address = token.text.parse().ok();
     if address.is_none() {
-        cursor.report(
-            Diagnostic::error(
-                Code::ACCESS_LIST,
-                token.span,
-                format!("`{}` is not an address of this list", token.text),
-            )
-            .label("expected `any`, `host ADDRESS` or an address with its wildcard or prefix length"),
-        );
+        let mut diagnostic = Diagnostic::error(
+            Code::ACCESS_LIST,
+            token.span,
+            format!("`{}` is not an address of this list", token.text),
+        )
+        .label("expected `any`, `host ADDRESS`, or an address and its wildcard");
+        if let Some((network, wildcard)) = wildcard_form(token.text) {
+            diagnostic =
+                diagnostic.help(format!("a prefix is written with its wildcard: `{network} {wildcard}`"));
+        }
+        cursor.report(diagnostic);
     }
     address
+}
+
+/// `192.0.2.0/24` as a list of IPv4 addresses has it.
+fn wildcard_form(text: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let (address, len) = text.split_once('/')?;
+    let len: u32 = len.parse().ok().filter(|&len| len <= 32)?;
+    let wildcard = u32::MAX.checked_shr(len).unwrap_or(0);
+    Some((address.parse().ok()?, Ipv4Addr::from(wildcard)))
 }
 
 fn prefix_v6(cursor: &mut Cursor<'_, '_>) -> Option<AddressMatch> {

@@ -158,12 +158,14 @@ fn stated_mode(cursor: &mut Cursor<'_, '_>) -> Option<Set<Combine>> {
 
 /// Walks the keywords of all kinds, word by word.
 fn smtp_kind(cursor: &mut Cursor<'_, '_>) -> Option<&'static dyn MatchKind> {
-    let spellings = KINDS.iter().flat_map(|kind| {
-        std::iter::once(kind.keywords())
-            .chain(kind.aliases().iter().copied())
-            .map(move |words| (*kind, words))
-    });
-    let mut left: Vec<(&'static dyn MatchKind, &'static [&'static str])> = spellings.collect();
+    let mut left: Vec<(&'static dyn MatchKind, &'static [&'static str])> =
+        KINDS.iter().map(|kind| (*kind, kind.keywords())).collect();
+    // Other spellings are taken, but not abbreviated, and never in the way of the usual ones.
+    let first = cursor.peek().map_or("", |token| token.text);
+    let aliases = KINDS.iter().flat_map(|kind| kind.aliases().iter().map(|words| (*kind, *words)));
+    left.extend(
+        aliases.filter(|(_, words)| words.first().is_some_and(|word| word.eq_ignore_ascii_case(first))),
+    );
     for depth in 0.. {
         let mut next: Vec<&'static str> =
             left.iter().filter_map(|(_, words)| words.get(depth).copied()).collect();
@@ -186,7 +188,7 @@ fn smtp_kind(cursor: &mut Cursor<'_, '_>) -> Option<&'static dyn MatchKind> {
             Resolved::None => {
                 if depth == 0 && is_top_match(token.text) {
                     let (message, help) = (
-                        format!("`match {}` belongs into a top-level class", token.text),
+                        format!("`match {}` belongs in a top-level class", token.text),
                         "put it into a `class-map type inspect NAME` (without `smtp`), and use that class in a `policy-map type \
                          inspect` with `inspect` and `service-policy smtp POLICY`",
                     );
@@ -229,7 +231,7 @@ fn top_test(cursor: &mut Cursor<'_, '_>) -> Option<TopTest> {
             .iter()
             .any(|kind| kind.keywords().first().is_some_and(|word| word.eq_ignore_ascii_case(token.text)))
     {
-        let message = format!("`match {}` asks about mail, and belongs into an SMTP class", token.text);
+        let message = format!("`match {}` asks about mail, and belongs in an SMTP class", token.text);
         misplaced(
             cursor,
             message,

@@ -184,9 +184,22 @@ impl Parser {
             "end" => return Flow::End,
             "exit" => self.mode = mode.parent(),
             _ => {
+                let before = cursor.diagnostics.len();
                 let entered = self.command(mode, command, negated, cursor);
-                if entered.is_none() && enters_mode(mode, command) {
-                    self.mode = Mode::Lost;
+                if entered.is_none() && cursor.diagnostics.len() == before {
+                    // A line of a firewall's policy is never dropped without a word.
+                    debug_assert!(false, "a line was dropped in silence");
+                    cursor.report(Diagnostic::error(
+                        Code::UNEXPECTED_WORD,
+                        line.span,
+                        "this line cannot be read",
+                    ));
+                }
+                if entered.is_none() {
+                    self.spoil(mode);
+                    if enters_mode(mode, command) {
+                        self.mode = Mode::Lost;
+                    }
                 }
             }
         }
@@ -231,7 +244,11 @@ impl Parser {
         {
             // `10 permit ...`: entries may be numbered.
             cursor.advance();
-            return self.resolve(cursor.peek()?, line, cursor);
+            let Some(command) = cursor.peek() else {
+                cursor.missing("`permit` or `deny`");
+                return None;
+            };
+            return self.resolve(command, line, cursor);
         }
         let mut modes = vec![self.mode];
         while let Some(&mode) = modes.last()
@@ -260,6 +277,7 @@ impl Parser {
             return None;
         }
         cursor.report(self.unknown(word, &modes));
+        self.spoil(self.mode);
         // Lines under a mistyped `class-map` would be read as belonging to what came before it.
         if !line.indented {
             self.mode = Mode::Lost;
@@ -332,6 +350,31 @@ impl Parser {
                 cursor.skip();
                 Some(())
             }
+        }
+    }
+
+    /// Notes that a line of this mode could not be read: nobody is to complain that it is missing.
+    fn spoil(&mut self, mode: Mode) {
+        let config = &mut self.config;
+        let spoiled = match mode {
+            Mode::RegexMap(index) => config.regex_maps.get_mut(index).map(|map| &mut map.spoiled),
+            Mode::SmtpClass(index) => config.smtp_classes.get_mut(index).map(|class| &mut class.spoiled),
+            Mode::TopClass(index) => config.top_classes.get_mut(index).map(|class| &mut class.spoiled),
+            Mode::SmtpPolicy(index) => config.smtp_policies.get_mut(index).map(|policy| &mut policy.spoiled),
+            Mode::SmtpUse(policy, used) => {
+                let policy = config.smtp_policies.get_mut(policy);
+                policy.and_then(|policy| policy.uses.get_mut(used)).map(|used| &mut used.spoiled)
+            }
+            Mode::TopUse(policy, used) => {
+                let policy = config.top_policies.get_mut(policy);
+                policy.and_then(|policy| policy.uses.get_mut(used)).map(|used| &mut used.spoiled)
+            }
+            Mode::ZonePair(index) => config.zone_pairs.get_mut(index).map(|pair| &mut pair.spoiled),
+            Mode::AccessList(index, _) => config.access_lists.get_mut(index).map(|list| &mut list.spoiled),
+            _ => None,
+        };
+        if let Some(spoiled) = spoiled {
+            *spoiled = true;
         }
     }
 

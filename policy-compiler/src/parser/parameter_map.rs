@@ -108,7 +108,7 @@ pub(super) fn value(
             store(slot, value, negated, cursor)
         }
         "sessions" => {
-            if cursor.optional(&["maximum", "packet", "rate"])? == "maximum" {
+            if cursor.keyword(&["maximum", "packet", "rate"])? == "maximum" {
                 let value = number(negated, "the number of sessions", COUNT, cursor)?;
                 return store(&mut values.sessions_maximum, value, negated, cursor);
             }

@@ -64,7 +64,7 @@ impl Parser {
                 Some(())
             }
             "match" => {
-                let message = "`match` belongs into a class".to_owned();
+                let message = "`match` belongs in a class".to_owned();
                 misplaced(
                     cursor,
                     message,
@@ -111,7 +111,7 @@ impl Parser {
             "mask" => SmtpAction::Mask,
             "reset" => SmtpAction::Reset,
             _ => {
-                let message = format!("`{command}` belongs into a top-level policy");
+                let message = format!("`{command}` belongs in a top-level policy");
                 misplaced(
                     cursor,
                     message,
@@ -251,7 +251,7 @@ impl Parser {
             }
             "police" => super::parameter_map::no_effect(cursor),
             _ => {
-                let message = format!("`{command}` belongs into an SMTP policy");
+                let message = format!("`{command}` belongs in an SMTP policy");
                 misplaced(
                     cursor,
                     message,

@@ -121,6 +121,17 @@ pub struct Pattern {
 }
 
 impl Node {
+    /// Whether there is a `$` in it.
+    #[must_use]
+    pub fn has_end(&self) -> bool {
+        match self {
+            Node::End => true,
+            Node::Empty | Node::Start | Node::Octets(_) | Node::Any => false,
+            Node::Concat(nodes) | Node::Alternate(nodes) => nodes.iter().any(Node::has_end),
+            Node::Repeat(node, ..) => node.has_end(),
+        }
+    }
+
     /// Octets it stands for, repeats written out.
     #[must_use]
     pub fn positions(&self) -> u32 {

@@ -9,16 +9,21 @@ use crate::source::Span;
 /// Reads a pattern; `None` if it cannot be read. Findings, warnings included, go to `diagnostics`.
 pub fn parse(line: &Text, strict: bool, diagnostics: &mut Vec<Diagnostic>) -> Option<Pattern> {
     let (text, nocase) = unwrap(line, strict, diagnostics)?;
-    let len = text.text.chars().count();
-    if len > MAX_PATTERN_LEN {
+    if let Some((at, _)) = text.text.char_indices().nth(MAX_PATTERN_LEN) {
+        let len = text.text.chars().count();
         diagnostics.push(
-            Diagnostic::error(Code::PATTERN_LIMITS, text.span, "the pattern is too long")
-                .label(format!("{len} characters, at most {MAX_PATTERN_LEN} are allowed")),
+            Diagnostic::error(
+                Code::PATTERN_LIMITS,
+                Span::new(text.span.start + at, text.span.end),
+                "the pattern is too long",
+            )
+            .label(format!("{len} characters, at most {MAX_PATTERN_LEN} are allowed")),
         );
         return None;
     }
-    let mut parser = Parser { text: &text.text, at: 0, base: text.span.start, strict, diagnostics };
-    let node = match parser.alternatives(0) {
+    let mut parser =
+        Parser { text: &text.text, at: 0, base: text.span.start, strict, last_end: 0, diagnostics };
+    let node = match parser.alternatives(0, true) {
         Ok(node) => node,
         Err(diagnostic) => {
             diagnostics.push(*diagnostic);
@@ -62,6 +67,13 @@ fn unwrap(line: &Text, strict: bool, diagnostics: &mut Vec<Diagnostic>) -> Optio
             None => (0, all.len(), ""),
         },
     };
+    if let Some(at) = all.find(" !").filter(|_| start == 0) {
+        let span = Span::new(line.span.start + at + 1, line.span.start + at + 2);
+        diagnostics.push(
+            Diagnostic::warning(Code::PATTERN_TRAP, span, "this is a part of the pattern, not a comment")
+                .help("put comments on lines of their own; to look for it, put the pattern in quotes"),
+        );
+    }
     let text = all.get(start..end).unwrap_or_default().to_owned();
     let span = Span::new(line.span.start + start, line.span.start + end);
     let nocase = match after.trim() {
@@ -120,6 +132,8 @@ struct Parser<'a, 'd> {
     at: usize,
     base: usize,
     strict: bool,
+    /// Where the last `$` stands that was taken for an end.
+    last_end: usize,
     diagnostics: &'d mut Vec<Diagnostic>,
 }
 
@@ -142,12 +156,12 @@ impl Parser<'_, '_> {
         Err(Box::new(Diagnostic::error(Code::PATTERN_SYNTAX, self.span(start), message).help(help)))
     }
 
-    /// `a|b|c`, up to `)` or the end.
-    fn alternatives(&mut self, depth: usize) -> Read<Node> {
-        let mut alternatives = vec![self.sequence(depth)?];
+    /// `a|b|c`, up to `)` or the end; `leading` if nothing stands before it.
+    fn alternatives(&mut self, depth: usize, leading: bool) -> Read<Node> {
+        let mut alternatives = vec![self.sequence(depth, leading)?];
         while self.peek() == Some('|') {
             self.next();
-            alternatives.push(self.sequence(depth)?);
+            alternatives.push(self.sequence(depth, leading)?);
         }
         if depth == 0 && self.peek() == Some(')') {
             let start = self.at;
@@ -164,13 +178,17 @@ impl Parser<'_, '_> {
         })
     }
 
-    fn sequence(&mut self, depth: usize) -> Read<Node> {
+    fn sequence(&mut self, depth: usize, leading: bool) -> Read<Node> {
         let mut nodes = Vec::new();
         while let Some(character) = self.peek() {
             if matches!(character, '|' | ')') {
                 break;
             }
-            let first = nodes.iter().all(|node| *node == Node::Start);
+            if nodes.last().is_some_and(Node::has_end) {
+                // `(a$)b`: said of the end, where it can be seen.
+                return self.misplaced_end(self.last_end);
+            }
+            let first = leading && nodes.iter().all(|node| *node == Node::Start);
             let item = self.item(character, first, depth)?;
             nodes.push(self.repeats(item)?);
         }
@@ -187,7 +205,7 @@ impl Parser<'_, '_> {
         match character {
             '.' => Ok(Node::Any),
             '(' => {
-                let node = self.alternatives(depth + 1)?;
+                let node = self.alternatives(depth + 1, first)?;
                 if self.next() != Some(')') {
                     self.at = start + 1;
                     return self.error(
@@ -206,12 +224,11 @@ impl Parser<'_, '_> {
                 "write `\\^` for one that is looked for",
             ),
             '$' if self.strict => Ok(Node::Octets(Octets::one(b'$'))),
-            '$' if matches!(self.peek(), None | Some(')' | '|')) => Ok(Node::End),
-            '$' => self.error(
-                start,
-                "`$` can only stand at the end of a pattern or alternative",
-                "write `\\$` for one that is looked for",
-            ),
+            '$' if matches!(self.peek(), None | Some(')' | '|')) => {
+                self.last_end = start;
+                Ok(Node::End)
+            }
+            '$' => self.misplaced_end(start),
             '*' if first => {
                 self.glob_star(start)?;
                 Ok(Node::Repeat(Box::new(Node::Any), 0, None))
@@ -224,6 +241,12 @@ impl Parser<'_, '_> {
             '\\' => Ok(Node::Octets(Octets::one(self.escape(start)?))),
             _ => Ok(literal(character)),
         }
+    }
+
+    fn misplaced_end<T>(&mut self, at: usize) -> Read<T> {
+        self.at = at + 1;
+        let message = "`$` can only stand at the end of a pattern or alternative";
+        self.error(at, message, "write `\\$` for one that is looked for")
     }
 
     fn glob_star(&mut self, start: usize) -> Read<()> {
@@ -333,6 +356,7 @@ impl Parser<'_, '_> {
                 match self.digits(3, 8) {
                     Some(value) if value < 256 => value as u8,
                     _ => {
+                        self.at = start + 2;
                         return self.error(
                             start,
                             "`\\` and a digit needs three octal digits up to 377",

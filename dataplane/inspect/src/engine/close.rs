@@ -132,10 +132,9 @@ fn tell<X: Matcher, M: Memory>(
     reply: ReplyCode,
     io: &mut Io<'_, M>,
 ) -> Fate {
-    shared.counters.smtp_closed += 1;
     if let Some(mut dialogue) = flow.dialogue.take() {
         flow.enhanced_codes = dialogue.enhanced_status_codes();
-        dialogue.end(&mut shared.context(io.now));
+        dialogue.end(&mut shared.context(io.now, dialogue.smtp()));
     }
     if flow.streams[1].finished {
         // The server has said its last word already, so there is no place for one more.
@@ -218,7 +217,9 @@ pub(super) fn receive<X: Matcher, M: Memory>(
             let start = usize::from(segment.payload_start) + acked + forwarded;
             let bytes = &mut io.pool.bytes_mut(&mut frame)[start..][..new];
             let next = match &mut flow.dialogue {
-                Some(dialogue) if new > 0 => dialogue.client(bytes, &mut shared.context(io.now)).next,
+                Some(dialogue) if new > 0 => {
+                    dialogue.client(bytes, &mut shared.context(io.now, dialogue.smtp())).next
+                }
                 _ => Next::Go,
             };
             match next {

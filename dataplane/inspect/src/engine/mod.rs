@@ -18,7 +18,9 @@ pub mod flow;
 pub mod open;
 pub mod path;
 pub mod segment;
-pub mod session;
+mod session;
+
+pub use session::{SessionView, State as SessionState};
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use artifact::model::{Policy, PortIndex};
 
 use crate::anomaly::Anomaly;
 use crate::counter::Counters;
+use crate::engine::dialogue::Stores;
 use crate::engine::flow::{Flow, Stage};
 use crate::engine::path::{Opening, Route, route};
 use crate::event::{Body, EndReason, FlowEnd, Journal};
@@ -35,6 +38,7 @@ use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
 use crate::tcp::Spare;
 use crate::unit::{Direction, Instant, PortId, StreamOffset};
+use crate::verdict::Rules;
 use crate::wire::{self, Checksums, Malformed, Packet, Segment};
 
 /// What an engine is given at its start.
@@ -96,6 +100,9 @@ pub struct Engine<X> {
 #[derive(Debug)]
 pub(crate) struct Shared<X> {
     pub policy: Arc<Policy>,
+    /// By SMTP policy of the artifact.
+    pub rules: Box<[Rules]>,
+    pub stores: Stores,
     pub matcher: X,
     pub config: Config,
     pub counters: Counters,
@@ -138,6 +145,8 @@ impl<X: Matcher> Engine<X> {
             relief: Relief::default(),
             next_id: config.flow_id_start,
             shared: Shared {
+                rules: policy.smtp.iter().map(Rules::new).collect(),
+                stores: Stores::default(),
                 policy,
                 matcher,
                 config,
@@ -169,7 +178,7 @@ impl<X: Matcher> Engine<X> {
             Ok(Packet::OtherIp { protocol, source, destination }) => {
                 self.other(Opening { ingress, protocol, source, destination }, frame, &mut io);
             }
-            Ok(Packet::NotIp) => {
+            Ok(Packet::NotIp | Packet::Neighbor) => {
                 self.shared.counters.frames_forwarded += 1;
                 io.forward(ingress.other(), frame);
             }
@@ -351,7 +360,7 @@ impl<X: Matcher> Engine<X> {
         let shared = &mut self.shared;
         shared.journal.subject(now, Some(flow.tag));
         if let Some(mut dialogue) = flow.dialogue.take() {
-            dialogue.end(&mut shared.context(now));
+            dialogue.end(&mut shared.context(now, dialogue.smtp()));
         }
         for stream in &mut flow.streams {
             shared.held_count -= stream.release_held(&mut shared.spare);
@@ -425,12 +434,13 @@ fn session_parameters(policy: &Policy, index: u16) -> &artifact::model::InspectP
 }
 
 impl<X> Shared<X> {
-    /// What the dialogue of a flow needs.
-    pub fn context(&mut self, now: Instant) -> dialogue::Context<'_, X> {
+    /// What a dialogue under this SMTP policy needs.
+    pub fn context(&mut self, now: Instant, smtp: u16) -> dialogue::Context<'_, X> {
         dialogue::Context {
             now,
-            policy: &self.policy,
+            rules: &self.rules[usize::from(smtp)],
             matcher: &mut self.matcher,
+            stores: &mut self.stores,
             journal: &mut self.journal,
             counters: &mut self.counters,
         }

@@ -290,10 +290,10 @@ fn in_order<X: Matcher, M: Memory>(
             shared.counters.dropped_no_memory += 1;
             passed = 0;
         } else {
-            let passage = judge(flow, shared, direction, &mut frame, &segment, forwarded, io);
+            let (passage, masked) = judge(flow, shared, direction, &mut frame, &segment, forwarded, io);
             passed = passage.forward.min(new);
             then = passage.next;
-            edited |= passage.edited;
+            edited |= masked;
         }
     }
     if forwarded > 0 {
@@ -355,7 +355,7 @@ fn in_order<X: Matcher, M: Memory>(
         Next::Go | Next::Wait => {}
         Next::Opaque => {
             if let Some(mut dialogue) = flow.dialogue.take() {
-                dialogue.end(&mut shared.context(io.now));
+                dialogue.end(&mut shared.context(io.now, dialogue.smtp()));
             }
         }
         Next::Close(reply) => return close::refuse(flow, shared, reply, swallowed, direction, io),
@@ -378,7 +378,7 @@ fn payload_mut<'a, M: Memory>(io: &'a mut Io<'_, M>, frame: &mut Frame, segment:
     &mut bytes[usize::from(segment.payload_start)..][..usize::from(segment.payload_len)]
 }
 
-/// Gives new octets to the dialogue, if the session has one.
+/// Gives new octets to the dialogue, if the session has one. Says, too, whether it overwrote any.
 fn judge<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
@@ -387,20 +387,27 @@ fn judge<X: Matcher, M: Memory>(
     segment: &Segment,
     forwarded: usize,
     io: &mut Io<'_, M>,
-) -> Passage {
+) -> (Passage, bool) {
     let now = io.now;
     let bytes = &mut payload_mut(io, frame, segment)[forwarded..];
     let Some(dialogue) = &mut flow.dialogue else {
-        return Passage { forward: bytes.len(), next: Next::Go, edited: false };
+        return (Passage { forward: bytes.len(), next: Next::Go }, false);
     };
-    match direction {
+    let masks =
+        |shared: &Shared<X>| shared.counters.smtp_masked_commands + shared.counters.smtp_masked_keywords;
+    let (was_masking, masked) = (dialogue.is_masking(direction), masks(shared));
+    let passage = match direction {
         Direction::ClientToServer if flow.closing.is_some() => {
             // Draining: the server gets nothing new.
-            Passage { forward: 0, next: Next::Wait, edited: false }
+            Passage { forward: 0, next: Next::Wait }
         }
-        Direction::ClientToServer => dialogue.client(bytes, &mut shared.context(now)),
-        Direction::ServerToClient => dialogue.server(bytes, &mut shared.context(now)),
-    }
+        Direction::ClientToServer => dialogue.client(bytes, &mut shared.context(now, dialogue.smtp())),
+        Direction::ServerToClient => dialogue.server(bytes, &mut shared.context(now, dialogue.smtp())),
+    };
+    let masked = masks(shared) - masked;
+    flow.totals.masks = flow.totals.masks.saturating_add(masked as u32);
+    let edited = was_masking || masked > 0 || dialogue.is_masking(direction);
+    (passage, edited)
 }
 
 /// Lets a segment leave that carries no octets of its stream.

@@ -202,3 +202,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn neighbour_discovery_is_told_from_other_icmp() {
+    let frame = |hops: u8, icmp_type: u8| {
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd];
+        frame.extend_from_slice(&[0x60, 0, 0, 0, 0, 8, 58, hops]);
+        frame.extend_from_slice(&[0xfe; 32]);
+        frame.extend_from_slice(&[icmp_type, 0, 0, 0, 0, 0, 0, 0]);
+        frame
+    };
+    assert_eq!(parse(&frame(255, 135), Checksums::Verify), Ok(Packet::Neighbor));
+    for other in [frame(64, 135), frame(255, 128), frame(255, 138)] {
+        assert!(matches!(parse(&other, Checksums::Verify), Ok(Packet::OtherIp { protocol: 58, .. })));
+    }
+}

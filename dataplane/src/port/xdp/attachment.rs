@@ -2,7 +2,8 @@
 //!
 //! A link is held by a file descriptor: when the process ends, however it ends, the kernel takes the program off the
 //! interface (`bpf_xdp_link_release`). In `closed` mode that is all: the two ports are not part of any bridge
-//! and have no address, so with no program nobody carries a frame from one to the other.
+//! and have no address, so with no program nobody carries a frame from one to the other. (Before Linux 5.9 there are no
+//! links: the program then stays and, finding no socket, drops.)
 //!
 //! In `open` mode the link is also pinned in a bpf file system, under `postern/NETNS-INTERFACE`. The program then stays on
 //! and, finding no socket, bridges in the kernel. A clean exit removes the pin; the next start removes that
@@ -188,9 +189,8 @@ fn is_bpffs(path: &Path) -> io::Result<bool> {
 
 /// The type of the last mount exactly at `path` in a `/proc/PID/mountinfo`: `ID PARENT DEV ROOT POINT OPTIONS... - TYPE ...`.
 fn file_system_at<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
-    let lines =
-        mounts.lines().filter(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path));
-    lines.last()?.split(" - ").nth(1)?.split(' ').next()
+    let at = |line: &&str| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path);
+    mounts.lines().rfind(at)?.split(" - ").nth(1)?.split(' ').next()
 }
 
 #[cfg(test)]

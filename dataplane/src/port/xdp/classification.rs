@@ -303,17 +303,23 @@ fn held(policy: &Policy, traffic: Traffic) -> Vec<Option<bool>> {
                 policy.access_lists.get(usize::from(*list)).and_then(|list| permits(list, traffic))
             }
             Condition::Not(inner) => earlier(inner).map(|holds| !holds),
-            Condition::All(list) => {
-                list.iter().fold(Some(true), |so_far, inner| both(so_far, earlier(inner)))
-            }
+            Condition::All(list) => all(list.iter().map(earlier)),
             Condition::AnyOf(list) => {
-                let none = |so_far, inner| both(so_far, earlier(inner).map(|holds| !holds));
-                list.iter().fold(Some(true), none).map(|none| !none)
+                all(list.iter().map(|inner| earlier(inner).map(|it| !it))).map(|none| !none)
             }
         };
         held.push(holds);
     }
     held
+}
+
+/// Every one holds, where `None` is not known.
+fn all(each: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut all = Some(true);
+    for holds in each {
+        all = both(all, holds);
+    }
+    all
 }
 
 /// Both hold, where `None` is not known.

@@ -2,24 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use af_xdp::interface::{Facts, Interface, Promiscuous};
-use af_xdp::{Socket, SocketConfig, Transfer, Umem, View};
+use af_xdp::{Socket, Transfer, Umem, View};
 use inspect::frame::Pool;
 use inspect::unit::PortId;
 
 use super::attachment::{Attachment, PinFolder};
+use super::binding::{bind, explain, open_all, patiently};
 use super::classification::Classification;
 use super::host::{self, Finding, Severity};
 use super::program::{Counts, Program};
 use super::slot::{Change, Slot};
 use super::{Mode, OnFailure, UmemMemory, WantedMode, XdpConfig, XdpPort};
-
-/// How long a queue or an interface may still be held by a process that just ended: the kernel frees sockets and
-/// links in the background (`xp_release_deferred`, `bpf_link_put_deferred`).
-const RELEASE_TIME: Duration = Duration::from_secs(2);
 
 /// Something an administrator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,7 +239,12 @@ impl Gateway {
             let now = Interface::find(&self.sides[index].name).ok();
             let side = &mut self.sides[index];
             if let Some(attached) = &side.attached {
-                if now.as_ref() == Some(&attached.interface) {
+                // An interface that was in another namespace meanwhile looks the same, but its sockets are dead.
+                let mut dead = false;
+                for slot in &side.slots {
+                    dead |= slot.take_dead();
+                }
+                if now.as_ref() == Some(&attached.interface) && !dead {
                     continue;
                 }
                 side.give_up();
@@ -356,51 +356,6 @@ fn examine(interface: &Interface, workers: u32, notices: &mut Vec<Notice>) -> io
     Ok(facts)
 }
 
-/// A socket for each worker and port. Where zero-copy works on one port only, both copy.
-fn open_all(
-    umem: &Arc<Umem>,
-    config: &XdpConfig,
-    interfaces: [&Interface; 2],
-    transfer: Transfer,
-) -> io::Result<(Vec<[Socket; 2]>, Transfer)> {
-    let attempt = |transfer| -> Result<Vec<[Socket; 2]>, io::Error> {
-        let mut sockets: Vec<[Socket; 2]> = Vec::new();
-        for queue in 0..config.workers {
-            let first = sockets.first().map(|[a, _]| a);
-            let a = bind(umem, config, interfaces[0], queue, transfer, first)?;
-            let b = bind(umem, config, interfaces[1], queue, transfer, Some(first.unwrap_or(&a)))?;
-            sockets.push([a, b]);
-        }
-        Ok(sockets)
-    };
-    match attempt(transfer) {
-        Err(_) if transfer == Transfer::Auto => Ok((attempt(Transfer::Copy)?, Transfer::Copy)),
-        result => Ok((result?, transfer)),
-    }
-}
-
-fn bind(
-    umem: &Arc<Umem>,
-    config: &XdpConfig,
-    interface: &Interface,
-    queue: u32,
-    transfer: Transfer,
-    sharing: Option<&Socket>,
-) -> io::Result<Socket> {
-    let socket = SocketConfig { interface: interface.index(), queue, transfer, ring_len: config.ring_len };
-    let opened = patiently(|| Socket::open(umem, &socket, sharing).map_err(io::Error::from));
-    opened.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::ResourceBusy => "; another program, perhaps another gateway, has this queue",
-            io::ErrorKind::PermissionDenied => {
-                "; it takes root, or CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_IPC_LOCK"
-            }
-            _ => "",
-        };
-        io::Error::new(error.kind(), format!("port {}, queue {queue}: {error}{hint}", interface.name()))
-    })
-}
-
 /// Puts the program on an interface and makes it take every frame.
 fn attach(
     program: &mut Program,
@@ -414,7 +369,10 @@ fn attach(
     let fail = |error: &io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::ResourceBusy => {
-                format!("; another XDP program is on it (ip link set dev {name} xdp off)")
+                format!(
+                    "; another XDP program is on it (ip link set dev {name} xdp off; if a gateway that failed open left it, \
+                     remove its pin in the bpf file system it was given)"
+                )
             }
             _ => String::new(),
         };
@@ -439,21 +397,4 @@ fn attach(
         }
     };
     Ok(Attached { interface, attachment, _promiscuous: promiscuous })
-}
-
-/// Tries again while something is busy, as it is for a moment after its last user ended.
-fn patiently<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let start = Instant::now();
-    loop {
-        match action() {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && start.elapsed() < RELEASE_TIME => {
-                sleep(Duration::from_millis(20));
-            }
-            result => return result,
-        }
-    }
-}
-
-fn explain(error: &io::Error, what: &str) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
