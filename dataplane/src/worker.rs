@@ -14,7 +14,7 @@ use std::time::Duration;
 use artifact::model::Policy;
 use crossbeam_channel::{Receiver, Sender};
 use inspect::engine::Engine;
-use inspect::engine::session::{SessionView, State};
+use inspect::engine::{SessionState as State, SessionView};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
