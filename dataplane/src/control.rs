@@ -190,14 +190,14 @@ pub fn ask(path: &Path, question: Question) -> io::Result<Value> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::journal::sample;
     use inspect::engine::SessionState as State;
     use inspect::unit::Instant;
 
     /// A session as an engine would show it.
-    pub(crate) fn view() -> SessionView {
+    fn view() -> SessionView {
         SessionView {
             tag: sample::flow(),
             state: State::Open,
