@@ -4,6 +4,7 @@
 pub mod board;
 pub mod config;
 pub mod control;
+mod crew;
 pub mod failure;
 pub mod gateway;
 pub mod http;

@@ -201,7 +201,7 @@ fn describe(summary: &Summary) -> String {
 mod tests {
     use super::*;
     use crate::journal::sample;
-    use crate::port::capture::tests::pcap;
+    use crate::port::sample::pcap;
 
     fn loaded() -> Loaded {
         let artifact = sample::artifact(sample::policy());

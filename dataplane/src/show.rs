@@ -73,7 +73,8 @@ pub fn sessions(answer: &Value, detail: bool) -> String {
             line(&mut out, &format!("  Created {created}, Last heard {heard}"));
             let (sent, answered) = (number(&session["bytes_toserver"]), number(&session["bytes_toclient"]));
             line(&mut out, &format!("  Bytes sent (initiator:responder) [{sent}:{answered}]"));
-            let inspected = if session["inspected"] == true { "" } else { ", not inspected" };
+            let inspected =
+                if session["inspected"] == true || state == "SIS_CLOSING" { "" } else { ", not inspected" };
             let (zone_pair, class, policy) =
                 (text(&session["zone_pair"]), text(&session["class"]), text(&session["policy"]));
             line(&mut out, &format!("  Zone-pair {zone_pair}, class {class}, policy {policy}{inspected}"));

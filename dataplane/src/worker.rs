@@ -14,7 +14,7 @@ use std::time::Duration;
 use artifact::model::Policy;
 use crossbeam_channel::{Receiver, Sender};
 use inspect::engine::Engine;
-use inspect::engine::session::{SessionView, State};
+use inspect::engine::{SessionState as State, SessionView};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
@@ -321,7 +321,7 @@ fn wait_for(ready: [BorrowedFd<'_>; 2], limit: Duration) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::journal::sample;
     use crate::matcher::{PatternMatcher, Patterns};
@@ -333,7 +333,7 @@ pub(crate) mod tests {
 
     /// Keeps what it is given.
     #[derive(Debug, Default)]
-    pub(crate) struct Kept(pub Vec<Record>);
+    struct Kept(Vec<Record>);
 
     impl Sink for Kept {
         fn record(&mut self, record: Record) {

@@ -274,12 +274,14 @@ fn is_wanted(record: &Record, policy: &Policy) -> bool {
     }
 }
 
-/// Whether a record goes to syslog: `alert off` silences what inspection says by itself, not what a class logs.
+/// Whether a record goes to syslog. What a class decides is logged where the class says `log`; `alert off` silences
+/// what inspection says by itself.
 fn is_alert(record: &Record, policy: &Policy) -> bool {
     match (&record.body, &record.flow) {
-        (Body::Decision(Decision { kind, .. }), Some(flow)) if *kind != Kind::SmtpMatch => {
-            Names::of(flow, policy).alert
+        (Body::Decision(decision @ Decision { kind: Kind::SmtpMatch, .. }), Some(flow)) => {
+            Names::of(flow, policy).class(decision).is_none_or(|class| class.log)
         }
+        (Body::Decision(_), Some(flow)) => Names::of(flow, policy).alert,
         _ => true,
     }
 }
@@ -369,6 +371,16 @@ mod tests {
         let logged = sample::decision(Kind::SmtpMatch, b"X", Action::Log);
         assert!(!is_alert(&built_in, &quiet) && is_alert(&logged, &quiet));
         assert!(is_alert(&built_in, &sample::policy()));
+    }
+
+    #[test]
+    fn a_class_logs_only_where_it_says_so() {
+        let mut policy = sample::policy();
+        let mut masked = sample::decision(Kind::SmtpMatch, b"X", Action::Mask);
+        sample::by_class(&mut masked, 0, 0);
+        assert!(is_alert(&masked, &policy));
+        policy.smtp[0].classes[0].log = false;
+        assert!(!is_alert(&masked, &policy));
     }
 
     #[test]
