@@ -5,6 +5,7 @@ pub mod board;
 pub mod config;
 pub mod control;
 pub mod failure;
+pub mod gateway;
 pub mod http;
 pub mod journal;
 pub mod limits;

@@ -68,7 +68,7 @@ pub fn command(args: &ReplayArgs) -> Result<(), Failure> {
     let events = match &args.events {
         None => None,
         Some(target) => Some(
-            journal::open_events(target)
+            journal::open_events(target, false)
                 .map_err(|error| Failure::Bad(format!("--events {target}: {error}")))?,
         ),
     };

@@ -108,6 +108,11 @@ pub fn statistics(answer: &Value) -> String {
         let (frames, octets) = (count("frames_transmitted"), count("bytes_transmitted"));
         let lost = number(&port["tx_full"]) + number(&port["tx_refused"]);
         line(&mut out, &format!("  transmitted {frames} frames, {octets} bytes; lost {lost}"));
+        for row in port["kernel"].as_array().into_iter().flatten().filter(|row| number(&row["frames"]) > 0) {
+            let fate = text(&row["fate"]).replace('_', " ");
+            let (frames, octets) = (number(&row["frames"]), number(&row["bytes"]));
+            line(&mut out, &format!("  in the kernel: {fate} {frames} frames, {octets} bytes"));
+        }
     }
     let per_port = |name: &str| name.ends_with("_a") || name.ends_with("_b");
     table(&mut out, "Counters", &answer["counters"], |name| !per_port(name), true);

@@ -8,6 +8,7 @@
 //! `AUTH` by an exchange only after `334`, `STARTTLS` by TLS only after `220`. Where the meaning of the client's next octets hangs on
 //! a reply that is still to come, they are [`ClientEvent::Blocked`].
 
+pub mod answer;
 pub mod command;
 pub mod content;
 pub mod line;
@@ -16,7 +17,8 @@ pub mod path;
 pub mod reply;
 pub mod session;
 
+pub use answer::{Answer, Answered, ServerEvent};
 pub use command::{Verb, word};
 pub use line::Line;
 pub use outstanding::Expects;
-pub use session::{Answer, ClientEvent, Fault, ServerEvent, Session};
+pub use session::{ClientEvent, Fault, Session};

@@ -18,6 +18,8 @@ pub struct Reader {
     last: bool,
     /// Lines of this reply that are complete.
     line_count: u16,
+    /// Code of the reply's line before, 0 if there is none.
+    code_before: u16,
     /// The first octets of the line's text, for its enhanced code.
     text: [u8; 4],
 }
@@ -45,6 +47,12 @@ impl Reader {
     #[must_use]
     pub fn line_count(&self) -> u16 {
         self.line_count
+    }
+
+    /// Whether the line is not its reply's first, and the one before it said yes.
+    #[must_use]
+    pub fn goes_on_positively(&self) -> bool {
+        matches!(self.code_before, 200..300)
     }
 
     /// Whether nothing of a reply has come since the last one ended.
@@ -88,8 +96,12 @@ impl Reader {
 
     /// The line is complete.
     pub fn end_line(&mut self) {
-        let line_count = if self.last { 0 } else { self.line_count.saturating_add(1) };
-        *self = Self { line_count, code: self.code, ..Self::default() };
+        *self = if self.last {
+            Self::default()
+        } else {
+            let line_count = self.line_count.saturating_add(1);
+            Self { line_count, code_before: self.code, ..Self::default() }
+        };
     }
 }
 

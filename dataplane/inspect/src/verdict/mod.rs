@@ -12,6 +12,8 @@
 //! `match not` is decided with its datum: for each verb, path, keyword, Content-Type or encoding that comes; but for what
 //! adds up (counts, lengths, header fields, body text) only when no more can come: at DATA, the end of the header, the end of data.
 
+mod legal;
+mod observe;
 mod rules;
 mod words;
 
@@ -44,13 +46,15 @@ pub struct Facts {
 pub struct Observation {
     decided: CriterionSet,
     hits: CriterionSet,
+    /// Classes without criteria are asked even if nothing was decided.
+    always_asked: bool,
 }
 
 impl Observation {
-    /// Whether it decided nothing.
+    /// Whether no class need be asked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.decided.is_empty()
+        self.decided.is_empty() && !self.always_asked
     }
 
     /// A scan of a region is complete: the criteria in `hits` were found, the region's others not.

@@ -9,8 +9,7 @@ use crate::rewrite::mask;
 use crate::scan::Matcher;
 use crate::smtp::line::without_end;
 use crate::smtp::reply::REPLY_LINE_LIMIT;
-use crate::smtp::session::Answered;
-use crate::smtp::{Answer, ServerEvent, word};
+use crate::smtp::{Answer, Answered, ServerEvent, word};
 use crate::unit::Direction;
 use crate::verdict::{Outcome, Rules};
 
