@@ -68,6 +68,19 @@ impl Octets {
         Self(self.0.map(|word| !word))
     }
 
+    /// With the other case of its ASCII letters.
+    #[must_use]
+    pub fn with_other_case(mut self) -> Self {
+        for upper in b'A'..=b'Z' {
+            let lower = upper.to_ascii_lowercase();
+            if self.contains(upper) || self.contains(lower) {
+                self.insert(upper);
+                self.insert(lower);
+            }
+        }
+        self
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -22,7 +22,7 @@ pub fn parse(line: &Text, strict: bool, diagnostics: &mut Vec<Diagnostic>) -> Op
         return None;
     }
     let mut parser =
-        Parser { text: &text.text, at: 0, base: text.span.start, strict, last_end: 0, diagnostics };
+        Parser { text: &text.text, at: 0, base: text.span.start, strict, nocase, last_end: 0, diagnostics };
     let node = match parser.alternatives(0, true) {
         Ok(node) => node,
         Err(diagnostic) => {
@@ -132,6 +132,7 @@ struct Parser<'a, 'd> {
     at: usize,
     base: usize,
     strict: bool,
+    nocase: bool,
     /// Where the last `$` stands that was taken for an end.
     last_end: usize,
     diagnostics: &'d mut Vec<Diagnostic>,
@@ -462,6 +463,10 @@ impl Parser<'_, '_> {
                 }
             }
             (low..=high).for_each(|octet| set.insert(octet));
+        }
+        // Before it is negated: `[^a]` without case is neither `a` nor `A`.
+        if self.nocase {
+            set = set.with_other_case();
         }
         Ok(Node::Octets(if negated { set.negated() } else { set }))
     }
