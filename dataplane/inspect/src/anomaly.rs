@@ -33,7 +33,7 @@ anomalies! {
     InconsistentRetransmission, "tcp_inconsistent_retransmission", "A retransmission differed from what was forwarded; the first octets were sent again.";
     OutOfOrderOverflow, "tcp_out_of_order_overflow", "More out-of-order segments than the budget; the segment was dropped, its sender sends it again.";
     OutsideWindow, "tcp_outside_window", "Octets beyond what the receiver allowed; cut off.";
-    AckOfUnsent, "tcp_ack_of_unsent", "An acknowledgement of octets that were never forwarded; the segment was dropped.";
+    BadAcknowledgement, "tcp_bad_acknowledgement", "An acknowledgement of octets that were never forwarded, or of ones long gone (RFC 5961); the segment was dropped.";
     BadFlags, "tcp_bad_flags", "A combination of TCP flags that means nothing; dropped.";
     InvalidReset, "tcp_invalid_reset", "A RST that is not at the next sequence number (RFC 5961); dropped.";
     DataOnSyn, "tcp_data_on_syn", "Octets on a SYN; cut off, their sender sends them again.";

@@ -4,6 +4,7 @@
 
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
+use crate::unit::PortId;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident: $help:literal;)*) => {
@@ -68,9 +69,11 @@ counters! {
     dropped_waiting: "Segments cut or dropped until the peer has answered.";
     dropped_closing: "Frames dropped: their session is being closed.";
     dropped_no_frame: "Frames that could not be made: no free chunk.";
+    dropped_no_memory: "Segments cut because what was sent and not acknowledged has reached its limit.";
     dropped_flow_table: "Sessions refused: the flow table is full.";
     retransmitted_segments: "Segments whose octets had been forwarded before.";
     retransmitted_bytes_restored: "Octets of retransmissions overwritten with what was forwarded first.";
+    copied_bytes: "Remembered octets copied out of their frames because frames were short.";
     out_of_order_segments: "Segments that arrived before octets that precede them.";
     flows_created: "Sessions begun.";
     flows_active: "Sessions there are now.";
@@ -90,6 +93,43 @@ counters! {
 }
 
 impl Counters {
+    /// Counts a received frame.
+    pub fn received(&mut self, port: PortId, len: usize) {
+        match port {
+            PortId::A => {
+                self.frames_received_a += 1;
+                self.bytes_received_a += len as u64;
+            }
+            PortId::B => {
+                self.frames_received_b += 1;
+                self.bytes_received_b += len as u64;
+            }
+        }
+    }
+
+    /// Counts a frame handed to a port.
+    pub fn transmitted(&mut self, port: PortId, len: usize) {
+        match port {
+            PortId::A => {
+                self.frames_transmitted_a += 1;
+                self.bytes_transmitted_a += len as u64;
+            }
+            PortId::B => {
+                self.frames_transmitted_b += 1;
+                self.bytes_transmitted_b += len as u64;
+            }
+        }
+    }
+
+    /// Counts a frame that was let through.
+    pub fn forwarded(&mut self, edited: bool) {
+        if edited {
+            self.frames_rewritten += 1;
+        } else {
+            self.frames_forwarded += 1;
+        }
+    }
+
     /// Counts an anomaly.
     pub fn anomaly(&mut self, anomaly: Anomaly) {
         self.anomalies[anomaly as usize] += 1;

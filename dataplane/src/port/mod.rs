@@ -1,11 +1,20 @@
 //! Ports: where frames come from and go to.
 //!
 //! One file per back end. A worker owns one [`Port`] per side; both share the worker's [`Pool`], so
-//! that forwarding a frame moves a descriptor and no octet.
+//! that forwarding a frame moves a descriptor and no octet. Wrapper ports ([`trace`], [`fault`]) stand around any other.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use inspect::frame::{Frame, Memory, Pool, Sealed};
+
+pub mod capture;
+pub mod fault;
+pub mod link;
+pub mod memory;
+pub mod pcap;
+pub mod trace;
+pub mod xdp;
 
 /// One side of the gateway, as one worker sees it (a queue of a NIC, a capture, memory).
 pub trait Port<M: Memory> {
@@ -27,4 +36,30 @@ pub trait Port<M: Memory> {
     /// # Errors
     /// When the port is gone.
     fn flush(&mut self, pool: &mut Pool<M>) -> io::Result<()>;
+
+    /// What becomes readable when frames have come, for a worker that has nothing to do. `None` where
+    /// there is nothing to wait for; the worker then looks again after a short sleep.
+    fn ready(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// How full it is and what it lost, for metrics; called about ten times a second.
+    fn level(&self) -> Level {
+        Level::default()
+    }
+}
+
+/// How full a port's rings are and what the port lost since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Level {
+    /// Frames queued for transmission that have not left.
+    pub tx_queued: u64,
+    /// Chunks waiting in the fill ring for frames to come.
+    pub fill_queued: u64,
+    /// Frames lost because the receive ring was full or no chunk was there to receive into.
+    pub rx_lost: u64,
+    /// Frames the kernel refused to send (bad descriptors).
+    pub tx_refused: u64,
+    /// System calls made to wake the kernel up.
+    pub wakeups: u64,
 }

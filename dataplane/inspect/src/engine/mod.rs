@@ -1,66 +1,123 @@
 //! The journey of a frame as one function, and of a session's bytes as another.
 //!
 //! [`dialogue`] is the upper half: bytes of one session, both directions, in; how many may leave, out. It
-//! knows SMTP, MIME, patterns and the policy, and nothing of packets. The engine itself is the lower
-//! half: frames, flows, TCP, closing. The upper half says *what*, the lower half makes it so on the wire.
+//! knows SMTP, MIME, patterns and the policy, and nothing of packets. The rest is the lower half: frames,
+//! connections, TCP, closing. The upper half says *what*, the lower half makes it so on the wire.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | [`path`] | which class of the top-level policy a connection belongs to |
+//! | [`open`] | first segments: SYNs, refusals, what belongs to no connection |
+//! | [`control`] | SYN and RST of a connection |
+//! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
+//! | [`order`] | segments that wait for octets in front of them |
+//! | [`due`] | timeouts, and frames that run short |
+//! | [`close`] | a refused session: the 5xx to the client, the RST to the server, all to the end |
+//! | [`flow`] | the state of one connection |
 
+pub mod close;
+mod config;
+pub mod control;
 pub mod dialogue;
+pub mod due;
+pub mod flow;
+pub mod open;
+pub mod order;
+pub mod path;
+pub mod segment;
+mod session;
 
+pub use config::Config;
+pub use session::{SessionView, State as SessionState};
+
+use core::time::Duration;
 use std::sync::Arc;
 
-use artifact::model::{Policy, PortIndex};
+use artifact::model::Policy;
 
+use crate::anomaly::Anomaly;
 use crate::counter::Counters;
-use crate::event::Journal;
+use crate::engine::dialogue::Stores;
+use crate::engine::flow::{Flow, Stage};
+use crate::engine::path::{Opening, Route, route};
+use crate::event::{Body, EndReason, FlowEnd, Journal};
+use crate::flow::{FlowIndex, FlowKey, Table, Wheel};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
-use crate::unit::{Instant, PortId};
-
-/// What an engine is given at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Which port of the policy each port of the gateway is; `None` is one that the policy does not know.
-    pub ports: [Option<PortIndex>; 2],
-    /// Sessions there may be at once.
-    pub flow_limit: usize,
-    /// Key of the flow table's hash, unpredictable in live use, fixed in replay.
-    pub hash_key: [u8; 16],
-    /// Whether TCP and IP checksums are verified on receive.
-    pub verify_checksums: bool,
-    /// First flow id of this worker; ids go up in steps of `flow_id_step`.
-    pub flow_id_start: u64,
-    /// Number of workers.
-    pub flow_id_step: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            ports: [None, None],
-            flow_limit: 65_536,
-            hash_key: [0; 16],
-            verify_checksums: true,
-            flow_id_start: 1,
-            flow_id_step: 1,
-        }
-    }
-}
+use crate::tcp::Spare;
+use crate::unit::{Direction, Instant, PortId, StreamOffset};
+use crate::verdict::Rules;
+use crate::wire::{self, Checksums, Malformed, Packet, Segment};
+use due::Relief;
 
 /// One worker's engine: everything between the receive and the transmit rings.
 #[derive(Debug)]
 pub struct Engine<X> {
-    policy: Arc<Policy>,
-    matcher: X,
-    config: Config,
-    counters: Counters,
-    journal: Journal,
+    table: Table<Flow>,
+    timers: Wheel,
+    relief: Relief,
+    next_id: u64,
+    shared: Shared<X>,
 }
 
+/// What every connection of a worker uses.
+#[derive(Debug)]
+pub(crate) struct Shared<X> {
+    pub policy: Arc<Policy>,
+    /// By SMTP policy of the artifact.
+    pub rules: Box<[Rules]>,
+    pub stores: Stores,
+    pub matcher: X,
+    pub config: Config,
+    pub counters: Counters,
+    pub journal: Journal,
+    pub spare: Spare,
+    /// Segments that wait now.
+    pub held_count: usize,
+    /// Octets to be sent again, on their way from one frame to another.
+    pub scratch: Vec<u8>,
+}
+
+/// What one call was given to work with.
+#[derive(Debug)]
+pub(crate) struct Io<'a, M> {
+    pub now: Instant,
+    pub pool: &'a mut Pool<M>,
+    pub out: &'a mut Vec<(PortId, Sealed)>,
+}
+
+impl<M: Memory> Io<'_, M> {
+    /// Seals a frame and queues it.
+    pub fn forward(&mut self, egress: PortId, frame: Frame) {
+        let sealed = self.pool.seal(frame);
+        self.out.push((egress, sealed));
+    }
+}
+
+/// Records there is room for between two drains.
+const JOURNAL_CAPACITY: usize = 4096;
 impl<X: Matcher> Engine<X> {
     /// An engine without flows.
     #[must_use]
     pub fn new(policy: Arc<Policy>, matcher: X, config: Config) -> Self {
-        Self { policy, matcher, config, counters: Counters::default(), journal: Journal::new(4096) }
+        Self {
+            table: Table::new(config.flow_limit, &config.hash_key),
+            timers: Wheel::new(config.flow_limit),
+            relief: Relief::default(),
+            next_id: config.flow_id_start,
+            shared: Shared {
+                rules: policy.smtp.iter().map(Rules::new).collect(),
+                stores: Stores::default(),
+                policy,
+                matcher,
+                config,
+                counters: Counters::default(),
+                journal: Journal::new(JOURNAL_CAPACITY),
+                spare: Spare::default(),
+                held_count: 0,
+                scratch: Vec::with_capacity(4096),
+            },
+        }
     }
 
     /// Takes one received frame and appends what is to be transmitted, in order, to `out`.
@@ -72,24 +129,212 @@ impl<X: Matcher> Engine<X> {
         pool: &mut Pool<M>,
         out: &mut Vec<(PortId, Sealed)>,
     ) {
-        let _ = (now, &self.policy, &self.matcher, &self.config);
-        let sealed = pool.seal(frame);
-        out.push((ingress.other(), sealed));
+        let mut io = Io { now, pool, out };
+        let queued = io.out.len();
+        self.shared.counters.received(ingress, frame.len());
+        let checksums =
+            if self.shared.config.verify_checksums { Checksums::Verify } else { Checksums::Trust };
+        match wire::parse(io.pool.bytes(&frame), checksums) {
+            Ok(Packet::Tcp(segment)) => self.tcp(ingress, segment, frame, &mut io),
+            Ok(Packet::OtherIp { protocol, source, destination }) => {
+                self.other(Opening { ingress, protocol, source, destination }, frame, &mut io);
+            }
+            Ok(Packet::NotIp | Packet::Neighbor) => {
+                self.shared.counters.frames_forwarded += 1;
+                io.forward(ingress.other(), frame);
+            }
+            Ok(Packet::Fragment) => self.shared.counters.dropped_fragment += 1,
+            Err(Malformed::Checksum) => self.shared.counters.dropped_checksum += 1,
+            Err(_) => self.shared.counters.dropped_malformed += 1,
+        }
+        for (egress, sealed) in &io.out[queued..] {
+            self.shared.counters.transmitted(*egress, sealed.len());
+        }
     }
 
-    /// Does what is due: timeouts, retransmissions of the gateway's own segments. To be called about every
-    /// millisecond, and cheap when nothing is due.
-    pub fn tick<M: Memory>(&mut self, now: Instant, pool: &mut Pool<M>, out: &mut Vec<(PortId, Sealed)>) {
-        let _ = (now, pool, out);
+    fn tcp<M: Memory>(&mut self, ingress: PortId, segment: Segment, frame: Frame, io: &mut Io<'_, M>) {
+        let (key, _) = FlowKey::new(&segment);
+        let Some(index) = self.table.lookup(&key) else {
+            self.open(key, ingress, segment, frame, io);
+            return;
+        };
+        let Some(flow) = self.table.get_mut(index) else { return };
+        let direction =
+            if ingress == flow.client_port { Direction::ClientToServer } else { Direction::ServerToClient };
+        let sender = match direction {
+            Direction::ClientToServer => flow.tag.client,
+            Direction::ServerToClient => flow.tag.server,
+        };
+        if segment.source != sender {
+            // The right addresses at the wrong port of the gateway.
+            self.shared.counters.dropped_state += 1;
+            return;
+        }
+        let new_connection = segment.flags.syn()
+            && !segment.flags.ack()
+            && flow.stage == Stage::Finished
+            && direction == Direction::ClientToServer;
+        if new_connection {
+            // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN).
+            self.remove(index, EndReason::Finished, io.now);
+            self.open(key, ingress, segment, frame, io);
+            return;
+        }
+        self.shared.journal.subject(io.now, Some(flow.tag));
+        let due = flow.closing.as_ref().map(|closing| closing.due);
+        let stage = flow.stage;
+        let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
+        let flow_due = flow.closing.as_ref().map(|closing| closing.due);
+        match fate {
+            Fate::Ends(reason) => self.remove(index, reason, io.now),
+            Fate::Lives => {
+                if stage != flow.stage {
+                    self.shared.counters.flows_half_open -=
+                        u64::from(stage.is_half_open() && !flow.stage.is_half_open());
+                }
+                if stage != flow.stage || due != flow_due {
+                    self.schedule(index);
+                }
+            }
+        }
+    }
+
+    /// Sets the flow's timer to what is due next.
+    pub(super) fn schedule(&mut self, index: FlowIndex) {
+        let Some(flow) = self.table.get(index) else { return };
+        let due = match &flow.closing {
+            Some(closing) => closing.due,
+            None => flow.expires(session_parameters(&self.shared.policy, flow.parameters)),
+        };
+        self.timers.schedule(index, due);
+    }
+
+    /// IP that is not TCP: let through or not by the top level alone.
+    fn other<M: Memory>(&mut self, opening: Opening, frame: Frame, io: &mut Io<'_, M>) {
+        use artifact::model::TopAction;
+        let policy = &self.shared.policy;
+        let ports = &self.shared.config.ports;
+        let there = route(policy, ports, &opening);
+        let passes = match there {
+            Route::Open => true,
+            Route::Shut => false,
+            Route::Class { action, .. } => !matches!(action, TopAction::Drop { .. }),
+        };
+        // What an `inspect` class lets through, it also lets back.
+        let returns = matches!(
+            route(policy, ports, &opening.reversed()),
+            Route::Class { action: TopAction::Inspect { .. }, .. }
+        );
+        if passes || returns {
+            self.shared.counters.frames_forwarded += 1;
+            io.forward(opening.ingress.other(), frame);
+        } else {
+            self.refuse(&opening, there, io.now);
+        }
+    }
+
+    /// Counts what no policy lets through, and reports it where `drop log` says so.
+    fn refuse(&mut self, opening: &Opening, route: Route, now: Instant) {
+        use artifact::model::TopAction;
+        self.shared.counters.dropped_policy += 1;
+        if let Route::Class { action: TopAction::Drop { log: true }, .. } = route {
+            self.shared.journal.subject(now, None);
+            self.shared.journal.push(Body::Refused {
+                ingress: opening.ingress,
+                source: opening.source,
+                destination: opening.destination,
+                protocol: opening.protocol,
+            });
+        }
+    }
+
+    pub(super) fn remove(&mut self, index: FlowIndex, reason: EndReason, now: Instant) {
+        self.timers.cancel(index);
+        let Some(mut flow) = self.table.remove(index) else { return };
+        let shared = &mut self.shared;
+        shared.journal.subject(now, Some(flow.tag));
+        if let Some(mut dialogue) = flow.dialogue.take() {
+            dialogue.end(&mut shared.context(now, dialogue.smtp()));
+        }
+        for stream in &mut flow.streams {
+            shared.held_count -= stream.release_held(&mut shared.spare);
+            stream.release(&mut shared.spare);
+        }
+        shared.counters.flows_active -= 1;
+        shared.counters.flows_half_open -= u64::from(flow.stage.is_half_open());
+        shared.counters.flows_ended[reason as usize] += 1;
+        shared.journal.push(Body::FlowEnd(FlowEnd {
+            duration_nanos: flow.last_heard.since(flow.created).as_nanos() as u64,
+            reason,
+            ..flow.totals
+        }));
+    }
+
+    /// Ends every session without a word to anybody: the gateway is stopping.
+    pub fn shut_down(&mut self, now: Instant) {
+        let all: Vec<FlowIndex> = self.table.iter().map(|(index, ..)| index).collect();
+        for index in all {
+            self.remove(index, EndReason::Shutdown, now);
+        }
+    }
+
+    /// Sessions there are now.
+    #[must_use]
+    pub fn flow_count(&self) -> usize {
+        self.table.len()
     }
 
     /// Counters since the start.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.shared.counters
+    }
+
+    /// The pattern matcher, for its own counters.
+    pub fn matcher(&self) -> &X {
+        &self.shared.matcher
     }
 
     /// Records since the last drain.
     pub fn journal_mut(&mut self) -> &mut Journal {
-        &mut self.journal
+        &mut self.shared.journal
     }
 }
+
+/// Whether a connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Lives,
+    Ends(EndReason),
+}
+
+/// The parameters of a flow; the built-in ones for an index that no loaded artifact has.
+fn session_parameters(policy: &Policy, index: u16) -> &artifact::model::InspectParameters {
+    static BUILT_IN: std::sync::LazyLock<artifact::model::InspectParameters> =
+        std::sync::LazyLock::new(artifact::model::InspectParameters::default);
+    policy.parameters.get(usize::from(index)).unwrap_or(&BUILT_IN)
+}
+
+impl<X> Shared<X> {
+    /// What a dialogue under this SMTP policy needs.
+    pub fn context(&mut self, now: Instant, smtp: u16) -> dialogue::Context<'_, X> {
+        dialogue::Context {
+            now,
+            rules: &self.rules[usize::from(smtp)],
+            matcher: &mut self.matcher,
+            stores: &mut self.stores,
+            journal: &mut self.journal,
+            counters: &mut self.counters,
+        }
+    }
+
+    /// Counts an anomaly, and reports it the first time that a flow shows it.
+    pub fn anomaly(&mut self, flow: &mut Flow, anomaly: Anomaly, direction: Direction, offset: StreamOffset) {
+        self.counters.anomaly(anomaly);
+        if flow.first_report(anomaly) {
+            self.journal.push(Body::Anomaly { anomaly, direction, offset });
+        }
+    }
+}
+
+/// Time a segment of the gateway's own has to be acknowledged before it is sent again for the first time.
+pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(300);

@@ -1,6 +1,33 @@
 //! Bytes of a frame ↔ their meaning. Judges only form; what is well-formed but unwanted is decided above.
+//!
+//! [`parse`] says where things stand in a received frame; the functions of [`edit`] change a frame in place and its
+//! [`Segment`] with it; [`emit`] makes new frames of a connection. One file per protocol has the view of its
+//! header.
+
+pub mod checksum;
+pub mod edit;
+pub mod emit;
+pub mod ethernet;
+pub mod ipv4;
+pub mod ipv6;
+mod segment;
+pub mod tcp;
+
+pub use segment::{Flags, Options, Sack, SackBlock, Segment, Timestamps};
 
 use core::net::{IpAddr, Ipv6Addr};
+
+/// Protocol number of TCP.
+const TCP: u8 = 6;
+
+/// Whether checksums are verified on receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksums {
+    /// A wrong IPv4 header or TCP checksum is [`Malformed::Checksum`].
+    Verify,
+    /// They are not looked at: the NIC has verified them, or the sender (a local stack) has left them to its NIC.
+    Trust,
+}
 
 /// An address and a TCP port; IPv4 as IPv4-mapped IPv6, so that one key fits both.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +79,8 @@ pub enum Packet {
         /// Destination; port 0 where there is none.
         destination: Endpoint,
     },
+    /// IPv6 neighbour discovery: what ARP is to IPv4, and as little a matter of policy.
+    Neighbor,
     /// Not IP (ARP, spanning tree, …).
     NotIp,
 }
@@ -67,7 +96,8 @@ pub enum Malformed {
     Checksum,
 }
 
-/// Up to two VLAN tags (TCI without priority), 0 where there is none. Part of a connection's identity.
+/// Up to two VLAN tags (identifiers without priority), 0 where there is none. Part of a connection's identity.
+/// Priority tags (identifier 0) are left out, since a receiver leaves them out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Vlan {
     /// Identifier of the outer tag plus one, or 0.
@@ -76,102 +106,126 @@ pub struct Vlan {
     pub inner: u16,
 }
 
-/// Where things stand in the frame and what the TCP header says. Offsets are from the frame's first octet.
+/// What an IP header says; offsets from its first octet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// VLAN tags.
-    pub vlan: Vlan,
-    /// Sender.
-    pub source: Endpoint,
-    /// Receiver.
-    pub destination: Endpoint,
-    /// Whether the IP header is version 6.
-    pub is_v6: bool,
-    /// First octet of the IP header.
-    pub ip_start: u16,
-    /// First octet of the TCP header.
-    pub tcp_start: u16,
-    /// First octet of the payload.
-    pub payload_start: u16,
-    /// Octets of payload.
-    pub payload_len: u16,
-    /// Sequence number of the first octet (of SYN, if set).
-    pub seq: u32,
-    /// Acknowledgement number; meaningful if `flags.ack`.
-    pub ack: u32,
-    /// Flag bits.
-    pub flags: Flags,
-    /// Window as sent, not scaled.
-    pub window: u16,
-    /// Urgent pointer as sent.
-    pub urgent: u16,
-    /// IPv4 TTL or IPv6 hop limit.
+pub struct Network {
+    /// Source, IPv4 mapped as in [`Endpoint`].
+    pub source: [u8; 16],
+    /// Destination, IPv4 mapped as in [`Endpoint`].
+    pub destination: [u8; 16],
+    /// TTL or hop limit.
     pub ttl: u8,
-    /// The options that matter.
-    pub options: Options,
+    /// Protocol number of the payload; of a fragment, whatever the header says.
+    pub protocol: u8,
+    /// First octet of the payload, after options and extension headers.
+    pub payload_start: usize,
+    /// The octet after the packet's last.
+    pub payload_end: usize,
+    /// Whether this is a fragment; an IPv6 atomic fragment is one.
+    pub is_fragment: bool,
 }
 
-/// TCP flag bits, as in octet 13 of the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Flags(pub u8);
+/// Says what a frame is, from its first octet of Ethernet on. Octets after the IP packet (padding) do not matter.
+///
+/// # Errors
+/// [`Malformed`] for everything that two receivers, or a receiver and this gateway, could read differently: lengths that
+/// contradict each other, source routes, a third VLAN tag, IP behind LLC/SNAP, extension headers out of order, option
+/// lists that cannot be walked or name an option twice, and wrong checksums unless they are trusted.
+#[inline]
+pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
+    // Offsets are 16 bits wide, and no link has such frames.
+    if frame.len() > usize::from(u16::MAX) {
+        return Err(Malformed::BadField);
+    }
+    let link = ethernet::parse(frame)?;
+    let packet = &frame[link.payload_start..];
+    let network = match link.ethertype {
+        ethernet::ethertype::IPV4 => ipv4::parse(packet, checksums)?,
+        ethernet::ethertype::IPV6 => ipv6::parse(packet)?,
+        _ => return Ok(Packet::NotIp),
+    };
+    if network.is_fragment {
+        return Ok(Packet::Fragment);
+    }
+    let payload = &packet[network.payload_start..network.payload_end];
+    if network.protocol == ICMPV6 && network.ttl == NEIGHBOR_HOPS && payload.first().is_some_and(is_neighbor)
+    {
+        return Ok(Packet::Neighbor);
+    }
+    if network.protocol != TCP {
+        let (source, destination) = ports(network.protocol, payload);
+        return Ok(Packet::OtherIp {
+            protocol: network.protocol,
+            source: Endpoint { address: network.source, port: source },
+            destination: Endpoint { address: network.destination, port: destination },
+        });
+    }
+    let (fixed, whole) = tcp::header(payload)?;
+    let is_v6 = link.ethertype == ethernet::ethertype::IPV6;
+    if checksums == Checksums::Verify && !pseudo_header(packet, is_v6, payload.len()).with(payload).is_valid()
+    {
+        return Err(Malformed::Checksum);
+    }
+    let header = tcp::Header(fixed);
+    let flags = header.flags();
+    let tcp_start = link.payload_start + network.payload_start;
+    let list_start = tcp_start + tcp::HEADER_LEN;
+    // All offsets are within the frame, which is shorter than 64 KiB: checked above.
+    Ok(Packet::Tcp(Segment {
+        vlan: link.vlan,
+        source: Endpoint { address: network.source, port: header.source() },
+        destination: Endpoint { address: network.destination, port: header.destination() },
+        is_v6,
+        ip_start: link.payload_start as u16,
+        tcp_start: tcp_start as u16,
+        payload_start: (tcp_start + whole.len()) as u16,
+        payload_len: (payload.len() - whole.len()) as u16,
+        seq: header.seq(),
+        ack: header.ack(),
+        flags,
+        window: header.window(),
+        urgent: header.urgent(),
+        ttl: network.ttl,
+        options: tcp::options(&whole[tcp::HEADER_LEN..], list_start as u16, flags.syn())?,
+    }))
+}
 
-#[allow(missing_docs)]
-impl Flags {
-    pub const FIN: Flags = Flags(0x01);
-    pub const SYN: Flags = Flags(0x02);
-    pub const RST: Flags = Flags(0x04);
-    pub const PSH: Flags = Flags(0x08);
-    pub const ACK: Flags = Flags(0x10);
-    pub const URG: Flags = Flags(0x20);
+const ICMPV6: u8 = 58;
+/// The hop limit that shows that no router forwarded the packet (RFC 4861 section 6.1.1).
+const NEIGHBOR_HOPS: u8 = 255;
 
-    #[must_use]
-    pub const fn with(self, other: Flags) -> Flags {
-        Flags(self.0 | other.0)
-    }
-    #[must_use]
-    pub const fn fin(self) -> bool {
-        self.0 & Self::FIN.0 != 0
-    }
-    #[must_use]
-    pub const fn syn(self) -> bool {
-        self.0 & Self::SYN.0 != 0
-    }
-    #[must_use]
-    pub const fn rst(self) -> bool {
-        self.0 & Self::RST.0 != 0
-    }
-    #[must_use]
-    pub const fn psh(self) -> bool {
-        self.0 & Self::PSH.0 != 0
-    }
-    #[must_use]
-    pub const fn ack(self) -> bool {
-        self.0 & Self::ACK.0 != 0
-    }
-    #[must_use]
-    pub const fn urg(self) -> bool {
-        self.0 & Self::URG.0 != 0
+/// Router and neighbour solicitation and advertisement, and redirect (RFC 4861 section 4).
+fn is_neighbor(icmp_type: &u8) -> bool {
+    (133..=137).contains(icmp_type)
+}
+
+/// The part of a TCP checksum that comes from the IP header at the start of `packet`.
+fn pseudo_header(packet: &[u8], is_v6: bool, tcp_len: usize) -> checksum::Sum {
+    let tcp_len = tcp_len as u16;
+    if is_v6 {
+        packet.first_chunk().map(|fixed| ipv6::Header(fixed).pseudo_header(tcp_len)).unwrap_or_default()
+    } else {
+        packet.first_chunk().map(|fixed| ipv4::Header(fixed).pseudo_header(tcp_len)).unwrap_or_default()
     }
 }
 
-/// TCP options of a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Options {
-    /// Maximum segment size.
-    pub mss: Option<u16>,
-    /// Window scale shift, at most 14 (RFC 7323).
-    pub window_scale: Option<u8>,
-    /// SACK permitted.
-    pub sack_permitted: bool,
-    /// Timestamp value and echo.
-    pub timestamps: Option<Timestamps>,
+/// Ports of the protocols that have them where TCP has them: UDP, DCCP, SCTP, UDP-Lite.
+fn ports(protocol: u8, payload: &[u8]) -> (u16, u16) {
+    match payload.first_chunk::<4>() {
+        Some(octets) if matches!(protocol, 17 | 33 | 132 | 136) => (u16_at(octets, 0), u16_at(octets, 2)),
+        _ => (0, 0),
+    }
 }
 
-/// RFC 7323 timestamps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Timestamps {
-    /// The sender's clock.
-    pub value: u32,
-    /// Echo of the receiver's clock.
-    pub echo: u32,
+#[inline]
+fn u16_at<const N: usize>(octets: &[u8; N], at: usize) -> u16 {
+    u16::from_be_bytes([octets[at], octets[at + 1]])
 }
+
+#[inline]
+fn u32_at<const N: usize>(octets: &[u8; N], at: usize) -> u32 {
+    u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
+}
+
+#[cfg(test)]
+mod tests;

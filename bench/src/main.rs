@@ -1,0 +1,155 @@
+//! `bench/run`: how fast the gateway is, as ratios measured in one run.
+#![forbid(unsafe_code)]
+
+use std::alloc::System;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bench::pipeline::{self, Scale};
+use bench::table::Report;
+use bench::traffic::{self, Profile, Traffic};
+use bench::{flows, machine, stages};
+use clap::{Args, Parser, Subcommand};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+/// Counts allocations, so that a run can show that there are none per frame.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// How fast the gateway is, as ratios measured in one run.
+///
+/// Prints one table: what was measured, what is to be reached, what was reached, whether it holds. Everything that is
+/// compared is measured in turn, in the same run, as processor time of one core; numbers are medians.
+#[derive(Debug, Parser)]
+#[command(name = "postern-bench", bin_name = "bench/run", version, arg_required_else_help = false)]
+#[command(after_help = "Examples:\n  bench/run --quick\n  bench/run pipeline --json pipeline.json\n  \
+                        bench/run traffic --profile large --sessions 300 --seed 1 -o large.pcap")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Common {
+    /// Less traffic and fewer rounds: everything in less than a minute
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Also write the rows to FILE, as a JSON list
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// All measures (this is what happens without a command)
+    All,
+    /// The whole pipeline on memory ports: small, large and pipelined mail, with and without patterns
+    #[command(after_help = "Example:\n  bench/run pipeline --quick")]
+    Pipeline,
+    /// Its stages one by one: parsing, checksums, following connections, SMTP, scanning
+    #[command(after_help = "Example:\n  bench/run stages --json stages.json")]
+    Stages,
+    /// The cost of a frame, and of a session's memory, as sessions grow in number
+    #[command(after_help = "Example:\n  bench/run flows --quick")]
+    Flows,
+    /// Make a capture of mail sessions
+    #[command(
+        after_help = "Example:\n  bench/run traffic --profile attack --sessions 1000 --seed 7 -o attack.pcap"
+    )]
+    Traffic(TrafficArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+struct TrafficArgs {
+    /// What the sessions are like
+    #[arg(long, value_enum)]
+    profile: Profile,
+    /// How many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 31))]
+    sessions: u64,
+    /// The same seed gives the same octets
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Capture to write (pcap)
+    #[arg(short, long, value_name = "CAPTURE")]
+    output: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let Cli { command, common } = Cli::parse();
+    let result = match command.unwrap_or(Command::All) {
+        Command::Traffic(args) => make_traffic(&args).map(|()| true),
+        measured => measure(&measured, &common),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("bench: some numbers do not mean what they say (see the lines with `!`)");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures, prints, writes; whether the numbers are sound.
+fn measure(command: &Command, common: &Common) -> Result<bool, String> {
+    let scale = Scale { is_quick: common.quick };
+    let is_all = matches!(command, Command::All);
+    let mut report = Report { heading: machine::heading(scale), sections: Vec::new() };
+    if is_all || matches!(command, Command::Pipeline) {
+        report.sections.extend(pipeline::run(scale, allocations)?);
+    }
+    if is_all || matches!(command, Command::Stages) {
+        report.sections.extend(stages::run(scale, allocations)?);
+    }
+    if is_all || matches!(command, Command::Flows) {
+        report.sections.extend(flows::run(scale, allocations)?);
+    }
+    let stdout = io::stdout();
+    write!(stdout.lock(), "{report}").map_err(|error| format!("standard output: {error}"))?;
+    if let Some(path) = &common.json {
+        std::fs::write(path, report.json()).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(report.is_sound())
+}
+
+fn make_traffic(args: &TrafficArgs) -> Result<(), String> {
+    let TrafficArgs { profile, sessions, seed, output } = args;
+    let fail = |error: io::Error| format!("{}: {error}", output.display());
+    let file = BufWriter::with_capacity(1 << 20, File::create(output).map_err(fail)?);
+    let mut traffic = Traffic::new(*profile, *sessions, *seed);
+    let (frames, octets) = traffic::write(&mut traffic, file).map_err(fail)?;
+    println!("{}: {sessions} sessions, {frames} frames, {} MB", output.display(), octets / 1_000_000);
+    Ok(())
+}
+
+/// Allocations since the start of the program. What the matcher library takes with `malloc` is not among them.
+fn allocations() -> u64 {
+    let stats = ALLOCATOR.stats();
+    (stats.allocations + stats.reallocations) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_allocator_counts() {
+        let before = allocations();
+        drop(std::hint::black_box(vec![0_u8; 100]));
+        assert!(allocations() > before);
+    }
+}

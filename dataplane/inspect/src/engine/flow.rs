@@ -1,0 +1,142 @@
+//! The state of one connection.
+
+use artifact::model::InspectParameters;
+
+use super::close::Closing;
+use super::dialogue::Dialogue;
+use crate::anomaly::Anomaly;
+use crate::event::{FlowEnd, FlowTag};
+use crate::tcp::Stream;
+use crate::tcp::handshake::{Agreement, Offer};
+use crate::unit::{Direction, Instant, PortId};
+use crate::wire::emit::Template;
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The client's SYN was forwarded.
+    SynSent,
+    /// The server's SYN was forwarded.
+    SynReceived,
+    /// The client has acknowledged it.
+    Established,
+    /// Both sides have sent FIN, or one a RST; kept a little while for what is still under way.
+    Finished,
+}
+
+impl Stage {
+    /// Whether the handshake is still under way.
+    #[must_use]
+    pub fn is_half_open(self) -> bool {
+        matches!(self, Stage::SynSent | Stage::SynReceived)
+    }
+}
+
+/// Seconds that a FIN may still be repeated: about what Linux does for a connection that its program has closed
+/// (`tcp_orphan_retries`).
+const UNSETTLED_SECONDS: u32 = 120;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Flow {
+    /// Who, with whom, under which rules.
+    pub tag: FlowTag,
+    /// The port that the client's frames come in by.
+    pub client_port: PortId,
+    /// How far it has come.
+    pub stage: Stage,
+    /// The two directions, by [`Direction::index`].
+    pub streams: [Stream; 2],
+    /// What the client's SYN offered.
+    pub offer: Offer,
+    /// What both agreed on.
+    pub agreement: Agreement,
+    /// Addresses for segments of the gateway's own.
+    pub template: Template,
+    /// The session's bytes; `None` for a pinhole and once the session is opaque.
+    pub dialogue: Option<Dialogue>,
+    /// Whether the server advertised enhanced status codes (kept when the dialogue is gone).
+    pub enhanced_codes: bool,
+    /// Being refused, and how far that has come.
+    pub closing: Option<Closing>,
+    /// Index into the policy's session parameters.
+    pub parameters: u16,
+    /// First frame.
+    pub created: Instant,
+    /// Last frame.
+    pub last_heard: Instant,
+    /// Totals for the audit trail.
+    pub totals: FlowEnd,
+    /// Anomalies already reported for this flow, one bit each.
+    reported: u64,
+}
+
+const _: () = assert!(Anomaly::ALL.len() <= 64, "one bit for each anomaly");
+
+impl Flow {
+    /// A connection whose first SYN was just seen.
+    #[must_use]
+    pub fn new(tag: FlowTag, client_port: PortId, syn_seq: u32, template: Template, now: Instant) -> Self {
+        Self {
+            tag,
+            client_port,
+            stage: Stage::SynSent,
+            streams: [Stream::new(syn_seq), Stream::default()],
+            offer: Offer::default(),
+            agreement: Agreement::default(),
+            template,
+            dialogue: None,
+            enhanced_codes: false,
+            closing: None,
+            parameters: 0,
+            created: now,
+            last_heard: now,
+            totals: FlowEnd::default(),
+            reported: 0,
+        }
+    }
+
+    /// The stream that goes this way.
+    pub fn stream(&mut self, direction: Direction) -> &mut Stream {
+        &mut self.streams[direction.index()]
+    }
+
+    /// The port by which frames of this direction leave.
+    #[must_use]
+    pub fn egress(&self, direction: Direction) -> PortId {
+        match direction {
+            Direction::ClientToServer => self.client_port.other(),
+            Direction::ServerToClient => self.client_port,
+        }
+    }
+
+    /// Whether this is the first time that the flow shows this anomaly.
+    pub fn first_report(&mut self, anomaly: Anomaly) -> bool {
+        let bit = 1 << anomaly as u64;
+        let first = self.reported & bit == 0;
+        self.reported |= bit;
+        first
+    }
+
+    /// Whether both sides have said FIN and one of the two may have been lost: a stack repeats it for minutes.
+    fn is_unsettled(&self) -> bool {
+        let [client, server] = &self.streams;
+        client.finished && server.finished && !(client.finish_acked && server.finish_acked)
+    }
+
+    /// When the flow is over if nothing more is heard.
+    #[must_use]
+    pub fn expires(&self, parameters: &InspectParameters) -> Instant {
+        let seconds = match self.stage {
+            Stage::SynSent | Stage::SynReceived => parameters.tcp_synwait_time,
+            Stage::Established => parameters.tcp_idle_time,
+            Stage::Finished if self.is_unsettled() => parameters.tcp_finwait_time.max(UNSETTLED_SECONDS),
+            Stage::Finished => parameters.tcp_finwait_time,
+        };
+        let since = match self.stage {
+            Stage::SynSent | Stage::SynReceived => self.created,
+            Stage::Established | Stage::Finished => self.last_heard,
+        };
+        since + core::time::Duration::from_secs(u64::from(seconds))
+    }
+}

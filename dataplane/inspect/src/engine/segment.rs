@@ -1,0 +1,337 @@
+//! Segments of a known connection.
+//!
+//! Each is taken apart in the same order: is it the sender's to send (flags, window, acknowledgement); where does it
+//! stand in its stream; what of it left before (overwritten with what is remembered), what is new (given to the
+//! dialogue), what must wait. What leaves is sealed, and remembered until acknowledged.
+
+use super::close;
+use super::control::{reset, synchronize};
+use super::dialogue::{Next, Passage};
+use super::flow::{Flow, Stage};
+use super::order::{hold, next_held};
+use super::{Fate, Io, Shared};
+use crate::anomaly::Anomaly;
+use crate::event::EndReason;
+use crate::frame::{Frame, Memory};
+use crate::scan::Matcher;
+use crate::tcp::overlap;
+use crate::tcp::queue::Remembered;
+use crate::tcp::{AckEffect, Placement};
+use crate::unit::{Direction, StreamOffset};
+use crate::wire::{Flags, Segment, edit};
+
+/// Takes one segment of a connection.
+pub(super) fn receive<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    segment: Segment,
+    frame: Frame,
+    io: &mut Io<'_, M>,
+) -> Fate {
+    let flags = segment.flags;
+    let nonsense = (flags.syn() && (flags.fin() || flags.rst())) || (flags.fin() && flags.rst());
+    if nonsense || !(flags.syn() || flags.rst() || flags.ack()) {
+        return drop_as(flow, shared, Anomaly::BadFlags, direction, segment.seq);
+    }
+    if flags.syn() {
+        return synchronize(flow, shared, direction, segment, frame, io);
+    }
+    if flags.rst() {
+        return reset(flow, shared, direction, segment, frame, io);
+    }
+    if flow.stage == Stage::SynSent {
+        // The server has not spoken; nothing but its SYN can come next.
+        shared.counters.dropped_state += 1;
+        return Fate::Lives;
+    }
+    if flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
+        return close::receive(flow, shared, direction, segment, frame, io);
+    }
+    let fate = data(flow, shared, direction, segment, frame, io);
+    if fate == Fate::Lives { release(flow, shared, direction, io) } else { fate }
+}
+
+/// Counts a segment that is not let through because of `anomaly`.
+pub(super) fn drop_as<X>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    anomaly: Anomaly,
+    direction: Direction,
+    seq: u32,
+) -> Fate {
+    let stream = flow.stream(direction);
+    let offset = match stream.place(seq, 0) {
+        Placement::Ahead(offset) => offset,
+        _ => stream.next(),
+    };
+    shared.anomaly(flow, anomaly, direction, offset);
+    shared.counters.dropped_state += 1;
+    Fate::Lives
+}
+
+/// A segment with or without octets, of a connection that both sides know.
+fn data<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    mut segment: Segment,
+    mut frame: Frame,
+    io: &mut Io<'_, M>,
+) -> Fate {
+    let placement = flow.stream(direction).place(segment.seq, usize::from(segment.payload_len));
+    if placement == Placement::Outside {
+        return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
+    }
+    // What it acknowledges, of the other direction.
+    let effect =
+        flow.streams[direction.reverse().index()].acknowledge(segment.ack, segment.window, &mut shared.spare);
+    if matches!(effect, AckEffect::Unsent | AckEffect::Ancient) {
+        return drop_as(flow, shared, Anomaly::BadAcknowledgement, direction, segment.seq);
+    }
+    if flow.stage == Stage::SynReceived && direction == Direction::ClientToServer {
+        flow.stage = Stage::Established;
+    }
+    flow.last_heard = io.now;
+    let stream = flow.stream(direction);
+    stream.window = segment.window;
+
+    let bytes = io.pool.bytes_mut(&mut frame);
+    let mut edited = segment.options.unwanted && edit::sanitize_options(bytes, &mut segment);
+    if edit::clear_urgent(bytes, &mut segment) {
+        edited = true;
+        shared.anomaly(flow, Anomaly::Urgent, direction, flow.streams[direction.index()].next());
+    }
+    let carries = segment.payload_len > 0 || segment.flags.fin();
+    match placement {
+        Placement::Ahead(offset) if carries => {
+            if edited {
+                edit::fix_checksums(io.pool.bytes_mut(&mut frame), &segment);
+            }
+            hold(flow, shared, direction, &segment, frame, offset, io)
+        }
+        Placement::Ahead(_) | Placement::Outside => {
+            // An acknowledgement from behind lost octets carries none itself.
+            leave(flow, shared, direction, &segment, frame, edited, io);
+            Fate::Lives
+        }
+        Placement::Here { acked, forwarded, start } => {
+            if let Some(stamps) = segment.options.timestamps {
+                flow.stream(direction).timestamp = stamps.value;
+            }
+            in_order(flow, shared, direction, segment, frame, (acked, forwarded, start), edited, io)
+        }
+    }
+}
+
+/// Octets that stand at or before the next place of the stream.
+#[allow(clippy::too_many_arguments)]
+fn in_order<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    mut segment: Segment,
+    mut frame: Frame,
+    (acked, forwarded, start): (usize, usize, StreamOffset),
+    mut edited: bool,
+    io: &mut Io<'_, M>,
+) -> Fate {
+    let len = usize::from(segment.payload_len);
+    let mut new = len - acked - forwarded;
+    let stream = &mut flow.streams[direction.index()];
+    let next = stream.next();
+    let mut fin = segment.flags.fin();
+    if len > 0 && new == 0 {
+        shared.counters.retransmitted_segments += 1;
+    }
+    let bytes = io.pool.bytes_mut(&mut frame);
+    let mut frame_len = bytes.len();
+
+    // Octets that the receiver has acknowledged are forgotten here and useless there.
+    if acked > 0 {
+        if acked == len {
+            // A keep-alive, or a retransmission that crossed its acknowledgement: the number alone
+            // makes the receiver answer.
+            frame_len = edit::cut(bytes, &mut segment, 0);
+        } else {
+            frame_len = edit::cut_start(bytes, &mut segment, acked);
+        }
+        edited = true;
+    }
+    // Octets behind a FIN do not exist.
+    if stream.finished && new > 0 {
+        shared.anomaly(flow, Anomaly::DataAfterFin, direction, next);
+        let bytes = io.pool.bytes_mut(&mut frame);
+        frame_len = edit::cut(&mut bytes[..frame_len], &mut segment, forwarded);
+        (new, fin, edited) = (0, false, true);
+    }
+    frame.truncate(frame_len);
+
+    let mut then = Next::Go;
+    let mut passed = new;
+    if new > 0 {
+        let remembered =
+            flow.streams[direction.index()].queues.as_ref().map_or(0, |queues| queues.remembered.len());
+        if remembered >= shared.config.remembered_per_stream {
+            // What leaves must be remembered, so it does not leave; its sender sends it again.
+            shared.counters.dropped_no_memory += 1;
+            passed = 0;
+        } else {
+            let (passage, masked) = judge(flow, shared, direction, &mut frame, &segment, forwarded, io);
+            passed = passage.forward.min(new);
+            then = passage.next;
+            edited |= masked;
+        }
+    }
+    if forwarded > 0 {
+        let payload = payload(io.pool.bytes_mut(&mut frame), &segment);
+        let stream = &flow.streams[direction.index()];
+        if let Some(queues) = &stream.queues {
+            // The remembered octets are in other frames; `payload` is this one's, taken out for a moment.
+            let scratch = &mut shared.scratch;
+            scratch.clear();
+            scratch.extend_from_slice(&payload[..forwarded]);
+            let different = overlap::restore(queues, io.pool, start, scratch);
+            if different > 0 {
+                payload_mut(io, &mut frame, &segment)[..forwarded].copy_from_slice(scratch);
+                shared.counters.retransmitted_bytes_restored += different as u64;
+                shared.anomaly(flow, Anomaly::InconsistentRetransmission, direction, start);
+                edited = true;
+            }
+        }
+    }
+    if passed < new {
+        let bytes = io.pool.bytes_mut(&mut frame);
+        let len = edit::cut(bytes, &mut segment, forwarded + passed);
+        frame.truncate(len);
+        (fin, edited) = (false, true);
+        shared.counters.dropped_waiting += 1;
+    }
+    let ends = segment.seq.wrapping_add(u32::from(segment.payload_len));
+    let stream = flow.stream(direction);
+    let at_end = ends == stream.seq(stream.next().advance(passed));
+    if segment.flags.fin() && !(fin && at_end) {
+        let bytes = io.pool.bytes_mut(&mut frame);
+        let flags = segment.flags.without(Flags::FIN);
+        edit::set_flags(bytes, &mut segment, flags);
+        edited = true;
+        fin = false;
+    }
+    fin &= segment.flags.fin();
+
+    if edited {
+        edit::fix_checksums(io.pool.bytes_mut(&mut frame), &segment);
+    }
+    let sealed = io.pool.seal(frame);
+    if passed > 0 {
+        let position = segment.payload_start + forwarded as u16;
+        let entry = Remembered::new(next, sealed.share(), position, passed as u16);
+        let Shared { spare, .. } = shared;
+        flow.stream(direction).forwarded(entry, spare);
+    }
+    if fin {
+        flow.stream(direction).finished = true;
+    }
+    flow.totals.bytes[direction.index()] += passed as u64;
+    flow.totals.packets[direction.index()] += 1;
+    shared.counters.forwarded(edited);
+    io.out.push((flow.egress(direction), sealed));
+
+    let swallowed = new - passed;
+    match then {
+        Next::Go | Next::Wait => {}
+        Next::Opaque => {
+            if let Some(mut dialogue) = flow.dialogue.take() {
+                dialogue.end(&mut shared.context(io.now, dialogue.smtp()));
+            }
+        }
+        Next::Close(reply) => return close::refuse(flow, shared, reply, swallowed, direction, io),
+        Next::Swallow => return close::swallow(flow, shared, swallowed, io),
+        Next::Drain => close::drain(flow, shared, io),
+    }
+    if flow.stage == Stage::Established && flow.streams.iter().all(|stream| stream.finished) {
+        flow.stage = Stage::Finished;
+        flow.totals.reason = EndReason::Finished;
+    }
+    Fate::Lives
+}
+
+fn payload<'a>(bytes: &'a [u8], segment: &Segment) -> &'a [u8] {
+    &bytes[usize::from(segment.payload_start)..][..usize::from(segment.payload_len)]
+}
+
+fn payload_mut<'a, M: Memory>(io: &'a mut Io<'_, M>, frame: &mut Frame, segment: &Segment) -> &'a mut [u8] {
+    let bytes = io.pool.bytes_mut(frame);
+    &mut bytes[usize::from(segment.payload_start)..][..usize::from(segment.payload_len)]
+}
+
+/// Gives new octets to the dialogue, if the session has one. Says, too, whether it overwrote any.
+fn judge<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    frame: &mut Frame,
+    segment: &Segment,
+    forwarded: usize,
+    io: &mut Io<'_, M>,
+) -> (Passage, bool) {
+    let now = io.now;
+    let bytes = &mut payload_mut(io, frame, segment)[forwarded..];
+    let Some(dialogue) = &mut flow.dialogue else {
+        return (Passage { forward: bytes.len(), next: Next::Go }, false);
+    };
+    let masks =
+        |shared: &Shared<X>| shared.counters.smtp_masked_commands + shared.counters.smtp_masked_keywords;
+    let (was_masking, masked) = (dialogue.is_masking(direction), masks(shared));
+    let passage = match direction {
+        Direction::ClientToServer if flow.closing.is_some() => {
+            // Draining: the server gets nothing new.
+            Passage { forward: 0, next: Next::Wait }
+        }
+        Direction::ClientToServer => dialogue.client(bytes, &mut shared.context(now, dialogue.smtp())),
+        Direction::ServerToClient => dialogue.server(bytes, &mut shared.context(now, dialogue.smtp())),
+    };
+    let masked = masks(shared) - masked;
+    flow.totals.masks = flow.totals.masks.saturating_add(masked as u32);
+    let edited = was_masking || masked > 0 || dialogue.is_masking(direction);
+    (passage, edited)
+}
+
+/// Lets a segment leave that carries no octets of its stream.
+fn leave<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    segment: &Segment,
+    mut frame: Frame,
+    edited: bool,
+    io: &mut Io<'_, M>,
+) {
+    if edited {
+        edit::fix_checksums(io.pool.bytes_mut(&mut frame), segment);
+    }
+    flow.totals.packets[direction.index()] += 1;
+    shared.counters.forwarded(edited);
+    io.forward(flow.egress(direction), frame);
+}
+
+/// Takes segments that waited, as far as the stream has come.
+fn release<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    io: &mut Io<'_, M>,
+) -> Fate {
+    while let Some((segment, frame)) = next_held(flow, shared, direction, io) {
+        let before = flow.streams[direction.index()].next();
+        let fate = data(flow, shared, direction, segment, frame, io);
+        if fate != Fate::Lives || flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
+            return fate;
+        }
+        if flow.streams[direction.index()].next() == before && !segment.flags.fin() {
+            // It must wait for the other side; so must those behind it.
+            return Fate::Lives;
+        }
+    }
+    Fate::Lives
+}

@@ -1,0 +1,200 @@
+//! Positions in one direction of a connection.
+
+use super::queue::{Queues, Remembered, Spare};
+use super::seq::{SeqNum, unwrap};
+use crate::unit::StreamOffset;
+
+/// One direction, from its sender to its receiver.
+///
+/// Invariant: `acked <= next`, and every octet from `acked` to `next` is remembered.
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// Sequence number of the octet at offset 0: the one after the SYN.
+    start: SeqNum,
+    /// Octets before this were inspected and forwarded; the first that was not.
+    next: StreamOffset,
+    /// Octets before this have been acknowledged by the receiver.
+    acked: StreamOffset,
+    /// Octets before this may be sent, as far as the receiver has said.
+    edge: StreamOffset,
+    /// A FIN stands behind the last octet, and it was forwarded.
+    pub finished: bool,
+    /// The receiver has acknowledged the FIN.
+    pub finish_acked: bool,
+    /// Shift of the windows that the *receiver* advertises.
+    pub window_shift: u8,
+    /// Window as the *sender* last advertised it (unscaled), for segments made in its name.
+    pub window: u16,
+    /// Timestamp value the sender last sent, for segments made in its name and echoes to it.
+    pub timestamp: u32,
+    /// Frames kept; `None` while there is none.
+    pub queues: Option<Box<Queues>>,
+}
+
+/// Where a segment stands in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Octets in front of it are missing; its offset.
+    Ahead(StreamOffset),
+    /// It continues the stream, or would if it were longer: this many of its first octets were
+    /// acknowledged already, then this many forwarded already; the rest, if any, is new.
+    Here {
+        /// Octets the receiver has acknowledged.
+        acked: usize,
+        /// Octets after those that were forwarded and are remembered.
+        forwarded: usize,
+        /// Where the first octet stands that was not acknowledged.
+        start: StreamOffset,
+    },
+    /// So far away that no honest sender can mean it.
+    Outside,
+}
+
+/// What an acknowledgement did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckEffect {
+    /// It acknowledged something for the first time.
+    Advanced,
+    /// Nothing new.
+    Repeated,
+    /// It acknowledges what was never forwarded.
+    Unsent,
+    /// It is older than anything that can still be under way (RFC 5961 section 5.2).
+    Ancient,
+}
+
+/// Octets behind the acknowledged ones that a retransmission may reach back: more than any window.
+const MAX_REACH_BACK: i64 = 1 << 30;
+
+impl Stream {
+    /// A stream whose SYN had this sequence number.
+    #[must_use]
+    pub fn new(syn_seq: u32) -> Self {
+        Self { start: SeqNum(syn_seq).add(1), ..Self::default() }
+    }
+
+    /// Whether a SYN with this sequence number is the one that the stream began with.
+    #[must_use]
+    pub fn began_with(&self, syn_seq: u32) -> bool {
+        SeqNum(syn_seq).add(1) == self.start
+    }
+
+    /// The first offset that was not forwarded.
+    #[must_use]
+    pub fn next(&self) -> StreamOffset {
+        self.next
+    }
+
+    /// The first offset that was not acknowledged.
+    #[must_use]
+    pub fn acked(&self) -> StreamOffset {
+        self.acked
+    }
+
+    /// Sequence number of an offset.
+    #[must_use]
+    pub fn seq(&self, offset: StreamOffset) -> u32 {
+        self.start.add(offset.0).0
+    }
+
+    /// The number the receiver acknowledges when it has everything that was forwarded, FIN included.
+    #[must_use]
+    pub fn end_seq(&self) -> u32 {
+        self.start.add(self.next.0 + u64::from(self.finished)).0
+    }
+
+    /// Signed offset of a sequence number, seen from the next octet.
+    fn position(&self, seq: u32) -> i64 {
+        unwrap(SeqNum(seq), self.start.add(self.next.0), self.next)
+    }
+
+    /// Where a segment with this sequence number and so many octets stands.
+    #[must_use]
+    pub fn place(&self, seq: u32, len: usize) -> Placement {
+        let position = self.position(seq);
+        let (next, acked) = (self.next.0 as i64, self.acked.0 as i64);
+        if position > next {
+            // A sender may not go beyond the window; a probe of a closed window is one octet.
+            if position > (self.edge.0 as i64).max(next) + 1 {
+                return Placement::Outside;
+            }
+            return Placement::Ahead(StreamOffset(position as u64));
+        }
+        if position < acked - MAX_REACH_BACK {
+            return Placement::Outside;
+        }
+        let old = (next - position).min(len as i64);
+        let acked = (acked - position).clamp(0, old);
+        let start = StreamOffset((position + acked).max(0) as u64);
+        Placement::Here { acked: acked as usize, forwarded: (old - acked) as usize, start }
+    }
+
+    /// Whether `seq` is a place where the receiver may expect the next octet: what it has acknowledged, or all
+    /// that was forwarded, or between. A RST elsewhere is not for this receiver (RFC 5961 section 3).
+    #[must_use]
+    pub fn expects(&self, seq: u32) -> bool {
+        let position = self.position(seq);
+        position >= self.acked.0 as i64 && position <= self.next.0 as i64 + i64::from(self.finished)
+    }
+
+    /// Takes note that octets from `next` on were forwarded, in `remembered`'s frame.
+    pub fn forwarded(&mut self, remembered: Remembered, spare: &mut Spare) {
+        debug_assert_eq!(remembered.offset, self.next);
+        self.next = remembered.end();
+        self.queues.get_or_insert_with(|| spare.take()).remembered.push_back(remembered);
+    }
+
+    /// Takes note that octets from `next` on were taken by the gateway itself and go nowhere. From then on the
+    /// gateway stands in for the receiver, so they count as acknowledged.
+    pub fn swallowed(&mut self, len: usize) {
+        self.next = self.next.advance(len);
+        self.acked = self.next;
+    }
+
+    /// The receiver acknowledges `ack` and allows `window` (unscaled) more.
+    pub fn acknowledge(&mut self, ack: u32, window: u16, spare: &mut Spare) -> AckEffect {
+        let position = self.position(ack);
+        let end = self.next.0 as i64 + i64::from(self.finished);
+        if position > end {
+            return AckEffect::Unsent;
+        }
+        if position < self.acked.0 as i64 {
+            let window = i64::from(u16::MAX) << self.window_shift;
+            let ancient = position < 0 || position < self.acked.0 as i64 - window;
+            return if ancient { AckEffect::Ancient } else { AckEffect::Repeated };
+        }
+        let before = (self.acked, self.finish_acked);
+        self.finish_acked |= self.finished && position == end;
+        self.acked = StreamOffset(position.min(self.next.0 as i64) as u64);
+        let window = u64::from(window) << self.window_shift;
+        self.edge = self.edge.max(StreamOffset(self.acked.0 + window));
+        if before == (self.acked, self.finish_acked) {
+            return AckEffect::Repeated;
+        }
+        if let Some(queues) = &mut self.queues {
+            while queues.remembered.front().is_some_and(|entry| entry.end() <= self.acked) {
+                queues.remembered.pop_front();
+            }
+            spare.reclaim(&mut self.queues);
+        }
+        AckEffect::Advanced
+    }
+
+    /// Lets go of every frame.
+    pub fn release(&mut self, spare: &mut Spare) {
+        if let Some(queues) = &mut self.queues {
+            queues.remembered.clear();
+            queues.held.clear();
+            spare.reclaim(&mut self.queues);
+        }
+    }
+
+    /// Lets go of the frames that wait.
+    pub fn release_held(&mut self, spare: &mut Spare) -> usize {
+        let Some(queues) = &mut self.queues else { return 0 };
+        let count = queues.held.len();
+        queues.held.clear();
+        spare.reclaim(&mut self.queues);
+        count
+    }
+}

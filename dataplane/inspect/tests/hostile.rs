@@ -1,0 +1,264 @@
+//! The invariant of the TCP layer, against peers that play by no rules: **whatever copy of an octet a receiver
+//! prefers, it is the same octet, and it left only after every octet before it.** Overlaps, rewritten
+//! retransmissions, gaps, wild numbers, odd flags, in any order; with the other side acknowledging at its whim.
+
+mod network;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use artifact::model::{
+    Condition, Form, InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass,
+};
+use artifact::smtp::{Base, SmtpPolicy};
+use inspect::engine::{Config, Engine};
+use inspect::frame::{Pool, VecMemory};
+use inspect::scan::NoPatterns;
+use inspect::unit::{Instant, PortId};
+use inspect::wire::emit::{self, Outgoing, Template, Toward};
+use inspect::wire::{self, Checksums, Flags, Packet, Segment};
+
+use network::Random;
+
+const CHUNKS: usize = 512;
+const CLIENT_ISN: u32 = u32::MAX - 2_000;
+const SERVER_ISN: u32 = 77;
+
+/// From zone `outside` to zone `inside`: SMTP is inspected, or a pinhole whose octets nobody judges.
+fn policy(inspected: bool) -> Policy {
+    let smtp = SmtpPolicy {
+        name: "mail".into(),
+        base: Base::None,
+        classes: vec![],
+        criteria: vec![],
+        databases: vec![],
+        alert: true,
+        audit_trail: false,
+        max_data: None,
+    };
+    Policy {
+        form: Form::Zone,
+        ports: ["outside", "inside"].map(|name| PortName { name: name.into(), interfaces: vec![] }).into(),
+        paths: vec![Path {
+            source: Some(0),
+            destination: Some(1),
+            zone_pair: "mail".into(),
+            policy: "mail".into(),
+            classes: vec![TopClass {
+                name: "mail".into(),
+                mode: Mode::Any,
+                condition: 0,
+                matches: vec![],
+                action: TopAction::Inspect { parameters: 0, smtp: inspected.then_some(0) },
+                line: 1,
+            }],
+        }],
+        conditions: vec![Condition::Smtp],
+        parameters: vec![InspectParameters::default()],
+        smtp: vec![smtp],
+        smtp_ports: vec![25],
+        ..Policy::default()
+    }
+}
+
+/// A client's SYN from which frames of both directions are made.
+fn template() -> Template {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    frame.extend_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    frame.extend_from_slice(&[0x9c, 0x40, 0, 25, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    let Ok(Packet::Tcp(segment)) = wire::parse(&frame, Checksums::Trust) else { panic!("a SYN") };
+    Template::capture(&frame, &segment)
+}
+
+/// The two ends as a puppeteer moves them, and what each has been given.
+struct Stage {
+    engine: Engine<NoPatterns>,
+    pool: Pool<VecMemory>,
+    template: Template,
+    now: u64,
+    /// Octets by offset, as they left for the server and for the client.
+    seen: [HashMap<u32, u8>; 2],
+    /// First offset that has not left yet.
+    front: [u32; 2],
+    octets_left: u64,
+    /// Numbers of the SYNs that left last.
+    isn: [u32; 2],
+}
+
+impl Stage {
+    fn new(inspected: bool) -> Self {
+        let ports = [Some(0), Some(1)];
+        let config =
+            Config { ports, flow_limit: 16, low_water: 16, held_per_stream: 32, ..Config::default() };
+        Self {
+            engine: Engine::new(Arc::new(policy(inspected)), NoPatterns, config),
+            pool: VecMemory::pool(CHUNKS, 2048),
+            template: template(),
+            now: 0,
+            seen: [HashMap::new(), HashMap::new()],
+            front: [0; 2],
+            octets_left: 0,
+            isn: [CLIENT_ISN, SERVER_ISN],
+        }
+    }
+
+    fn send(&mut self, from_client: bool, outgoing: &Outgoing<'_>) {
+        let toward = if from_client { Toward::Receiver } else { Toward::Sender };
+        let mut bytes = vec![0; emit::emit_len(&self.template, outgoing)];
+        emit::emit(&self.template, toward, outgoing, &mut bytes);
+        self.put(if from_client { PortId::A } else { PortId::B }, &bytes);
+    }
+
+    fn put(&mut self, port: PortId, bytes: &[u8]) {
+        self.now += 1_000_000;
+        let Some(mut frame) = self.pool.alloc(0, bytes.len()) else { panic!("frames leak") };
+        self.pool.bytes_mut(&mut frame).copy_from_slice(bytes);
+        let mut out = Vec::new();
+        let now = Instant::from_nanos(self.now);
+        self.engine.receive(now, port, frame, &mut self.pool, &mut out);
+        self.engine.tick(now, &mut self.pool, &mut out);
+        self.engine.journal_mut().drain().for_each(drop);
+        for (egress, sealed) in out {
+            let bytes = self.pool.sealed(&sealed).to_vec();
+            let Ok(Packet::Tcp(segment)) = wire::parse(&bytes, Checksums::Verify) else {
+                panic!("what leaves is well-formed, its checksums right")
+            };
+            self.check(egress, &segment, segment.payload(&bytes));
+        }
+    }
+
+    fn check(&mut self, egress: PortId, segment: &Segment, payload: &[u8]) {
+        let side = usize::from(egress == PortId::A);
+        if segment.flags.syn() && segment.seq != self.isn[side] {
+            // A new connection, after the end of the one before.
+            self.isn[side] = segment.seq;
+            self.seen[side].clear();
+            self.front[side] = 0;
+        }
+        let isn = self.isn[side];
+        assert!(!segment.flags.urg() && segment.urgent == 0);
+        assert!(!segment.flags.syn() || payload.is_empty(), "octets on a SYN");
+        assert!(!segment.flags.rst() || payload.is_empty(), "octets on a RST");
+        let start = segment.seq.wrapping_sub(isn.wrapping_add(1));
+        self.octets_left += payload.len() as u64;
+        for (index, octet) in payload.iter().enumerate() {
+            let offset = start.wrapping_add(index as u32);
+            assert!(offset <= self.front[side], "octet {offset} left before {}", self.front[side]);
+            let first = *self.seen[side].entry(offset).or_insert(*octet);
+            assert_eq!(first, *octet, "two versions of octet {offset}");
+            self.front[side] = self.front[side].max(offset + 1);
+        }
+    }
+
+    fn handshake(&mut self) {
+        let syn = Outgoing { seq: CLIENT_ISN, flags: Flags::SYN, window: 65_535, ..Outgoing::default() };
+        self.send(true, &syn);
+        let answer = Outgoing {
+            seq: SERVER_ISN,
+            ack: CLIENT_ISN.wrapping_add(1),
+            flags: Flags::SYN.with(Flags::ACK),
+            window: 65_535,
+            ..Outgoing::default()
+        };
+        self.send(false, &answer);
+        self.send(
+            true,
+            &Outgoing {
+                seq: CLIENT_ISN.wrapping_add(1),
+                ack: SERVER_ISN + 1,
+                flags: Flags::ACK,
+                window: 65_535,
+                ..Outgoing::default()
+            },
+        );
+    }
+}
+
+fn play(seed: u64, inspected: bool) -> Stage {
+    let mut random = Random::new(seed);
+    let mut stage = Stage::new(inspected);
+    stage.handshake();
+    // What an honest client would send; a hostile one sends other octets at the same places.
+    for _ in 0..400 {
+        let from_client = random.below(4) != 0;
+        let side = usize::from(!from_client);
+        let (isn, other_isn) = (stage.isn[side], stage.isn[1 - side]);
+        let front = stage.front[side];
+        let len = [0, 1, 3, 40, 1_000][random.below(5) as usize];
+        let offset = match random.below(8) {
+            0..4 => front,
+            4 | 5 => front.wrapping_sub(random.below(60)),
+            6 => front.wrapping_add(random.below(100)),
+            _ => random.next() as u32,
+        };
+        let payload: Vec<u8> = (0..len).map(|_| b"abcdefgh .\r\n"[random.below(12) as usize]).collect();
+        let flags = match random.below(60) {
+            0 => Flags::FIN.with(Flags::ACK),
+            1 => Flags::RST,
+            2 => Flags::SYN,
+            3 => Flags(random.next() as u8),
+            4 => Flags::ACK.with(Flags::URG),
+            _ => Flags::ACK,
+        };
+        let acked = match random.below(6) {
+            0 => random.next() as u32,
+            1 | 2 => random.below(stage.front[1 - side] + 1),
+            _ => stage.front[1 - side],
+        };
+        stage.send(
+            from_client,
+            &Outgoing {
+                seq: isn.wrapping_add(1).wrapping_add(offset),
+                ack: other_isn.wrapping_add(1).wrapping_add(acked),
+                flags,
+                window: 65_535,
+                payload: &payload,
+                ..Outgoing::default()
+            },
+        );
+    }
+    stage
+}
+
+#[test]
+fn receivers_agree_whatever_a_peer_sends() {
+    let mut octets = 0;
+    for seed in 0..400 {
+        let mut stage = play(seed, seed % 4 == 0);
+        octets += stage.octets_left;
+        let counters = stage.engine.counters().clone();
+        stage.engine.shut_down(Instant::from_nanos(stage.now));
+        assert_eq!(stage.pool.free_count(), CHUNKS, "seed {seed}: frames leaked");
+        assert_eq!(stage.engine.counters().flows_active, 0);
+        assert!(counters.flows_created >= 1);
+    }
+    assert!(octets > 100_000, "only {octets} octets got through: the test tests nothing");
+}
+
+#[test]
+fn the_second_version_of_an_octet_never_leaves() {
+    let mut stage = Stage::new(false);
+    stage.handshake();
+    let send = |stage: &mut Stage, offset: u32, payload: &[u8]| {
+        stage.send(
+            true,
+            &Outgoing {
+                seq: CLIENT_ISN.wrapping_add(1).wrapping_add(offset),
+                ack: SERVER_ISN + 1,
+                flags: Flags::ACK,
+                window: 1000,
+                payload,
+                ..Outgoing::default()
+            },
+        );
+    };
+    send(&mut stage, 6, b"world\r\n");
+    assert_eq!(stage.front[0], 0, "it waits for what comes before");
+    send(&mut stage, 0, b"hello ");
+    assert_eq!(stage.front[0], 13);
+    send(&mut stage, 0, b"HELLO WORLD\r\nmore");
+    assert_eq!(stage.front[0], 17);
+    let left: Vec<u8> = (0..17).map(|offset| stage.seen[0][&offset]).collect();
+    assert_eq!(left, b"hello world\r\nmore");
+    assert_eq!(stage.engine.counters().retransmitted_bytes_restored, 10);
+}

@@ -1,0 +1,163 @@
+//! A small mail server and a small mail client, as talkers.
+
+use super::host::Talk;
+
+/// A server that takes everything and writes down what it was told.
+#[derive(Debug, Default)]
+pub struct Server {
+    greeted: bool,
+    line: Vec<u8>,
+    in_data: bool,
+    message: Vec<u8>,
+    quit: bool,
+    /// EHLO keywords it offers.
+    pub extensions: Vec<&'static str>,
+    /// Command lines, without CRLF.
+    pub commands: Vec<String>,
+    /// Messages whose end of data came.
+    pub messages: Vec<Vec<u8>>,
+}
+
+impl Server {
+    pub fn offering(extensions: &[&'static str]) -> Self {
+        Self { extensions: extensions.to_vec(), ..Self::default() }
+    }
+
+    fn command(&mut self) -> Vec<u8> {
+        let line = String::from_utf8_lossy(&self.line).trim_end_matches(['\r', '\n']).to_string();
+        self.line.clear();
+        let verb = line.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        self.commands.push(line);
+        let reply = match verb.as_str() {
+            "HELO" | "MAIL" | "RCPT" | "NOOP" | "RSET" => "250 2.0.0 fine\r\n".to_string(),
+            "EHLO" => {
+                let mut reply = String::from("250-mx.example.test\r\n");
+                for extension in &self.extensions {
+                    reply += &format!("250-{extension}\r\n");
+                }
+                reply + "250 HELP\r\n"
+            }
+            "DATA" => {
+                self.in_data = true;
+                "354 go ahead\r\n".into()
+            }
+            "QUIT" => {
+                self.quit = true;
+                "221 bye\r\n".into()
+            }
+            _ => "500 5.5.2 command not recognized\r\n".into(),
+        };
+        reply.into_bytes()
+    }
+}
+
+impl Talk for Server {
+    fn receive(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !self.greeted {
+            self.greeted = true;
+            out.extend_from_slice(b"220 mx.example.test ESMTP\r\n");
+        }
+        for byte in bytes {
+            if self.in_data {
+                self.message.push(*byte);
+                if self.message.ends_with(b"\r\n.\r\n") || self.message == b".\r\n" {
+                    self.in_data = false;
+                    self.messages.push(std::mem::take(&mut self.message));
+                    out.extend_from_slice(b"250 2.0.0 queued\r\n");
+                }
+                continue;
+            }
+            self.line.push(*byte);
+            if *byte == b'\n' {
+                out.extend(self.command());
+            }
+        }
+        out
+    }
+
+    fn done(&self) -> bool {
+        self.quit
+    }
+
+    fn as_any(&mut self) -> &mut dyn std::any::Any {
+        self
+    }
+}
+
+/// A client that sends each step when the final line of the reply to the one before has come.
+#[derive(Debug, Default)]
+pub struct Client {
+    steps: std::collections::VecDeque<(usize, Vec<u8>)>,
+    line: Vec<u8>,
+    waiting: usize,
+    /// Final reply lines, without CRLF.
+    pub replies: Vec<String>,
+    /// Every reply line.
+    pub lines: Vec<String>,
+    last_sent: bool,
+}
+
+impl Client {
+    /// Steps: octets to send, and how many replies they will draw.
+    pub fn new(steps: impl IntoIterator<Item = (Vec<u8>, usize)>) -> Self {
+        let mut client = Self { waiting: 1, ..Self::default() };
+        for (bytes, replies) in steps {
+            client.steps.push_back((replies, bytes));
+        }
+        client
+    }
+
+    /// A whole session with one mail.
+    pub fn mail(hello: &str, from: &str, to: &str, body: &[u8]) -> Self {
+        let mut content = body.to_vec();
+        content.extend_from_slice(b"\r\n.\r\n");
+        Self::new([
+            (format!("{hello}\r\n").into_bytes(), 1),
+            (format!("MAIL FROM:<{from}>\r\n").into_bytes(), 1),
+            (format!("RCPT TO:<{to}>\r\n").into_bytes(), 1),
+            (b"DATA\r\n".to_vec(), 1),
+            (content, 1),
+            (b"QUIT\r\n".to_vec(), 1),
+        ])
+    }
+}
+
+impl Talk for Client {
+    fn receive(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for byte in bytes {
+            self.line.push(*byte);
+            if *byte != b'\n' {
+                continue;
+            }
+            let line = String::from_utf8_lossy(&self.line).trim_end().to_string();
+            self.line.clear();
+            let last = line.as_bytes().get(3) != Some(&b'-');
+            self.lines.push(line.clone());
+            if !last {
+                continue;
+            }
+            self.replies.push(line);
+            self.waiting = self.waiting.saturating_sub(1);
+            if self.waiting == 0 {
+                match self.steps.pop_front() {
+                    Some((replies, bytes)) => {
+                        self.waiting = replies;
+                        out.extend(bytes);
+                    }
+                    None => self.last_sent = true,
+                }
+            }
+        }
+        out
+    }
+
+    fn done(&self) -> bool {
+        self.last_sent
+    }
+
+    fn as_any(&mut self) -> &mut dyn std::any::Any {
+        self
+    }
+}

@@ -1,0 +1,125 @@
+//! What leaves the gateway, between two real TCP stacks on bad links, is what was inspected, and it arrives.
+
+mod network;
+
+use std::time::Duration;
+
+use artifact::model::{
+    Condition, Form, InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass,
+};
+use artifact::smtp::{Base, SmtpPolicy};
+use inspect::scan::NoPatterns;
+
+use network::host::Family;
+use network::smtp::{Client, Server};
+use network::{Faults, Network, Random};
+
+/// Zones `outside` (first port) and `inside`; SMTP from outside is inspected with this base, the rest passes.
+fn policy(base: Option<Base>) -> Policy {
+    let smtp = base.map(|base| SmtpPolicy {
+        name: "mail".into(),
+        base,
+        classes: vec![],
+        criteria: vec![],
+        databases: vec![],
+        alert: true,
+        audit_trail: false,
+        max_data: None,
+    });
+    let inspect = TopAction::Inspect { parameters: 0, smtp: smtp.as_ref().map(|_| 0) };
+    Policy {
+        form: Form::Classic,
+        ports: ["outside", "inside"].map(|name| PortName { name: name.into(), interfaces: vec![] }).into(),
+        paths: vec![Path {
+            source: Some(0),
+            destination: None,
+            zone_pair: "mail".into(),
+            policy: "mail".into(),
+            classes: vec![TopClass {
+                name: "mail".into(),
+                mode: Mode::Any,
+                condition: 0,
+                matches: vec!["protocol smtp".into()],
+                action: inspect,
+                line: 1,
+            }],
+        }],
+        conditions: vec![Condition::Smtp],
+        parameters: vec![InspectParameters::default()],
+        smtp: smtp.into_iter().collect(),
+        smtp_ports: vec![25],
+        ..Policy::default()
+    }
+}
+
+fn body(seed: u64, len: usize) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let mut body = Vec::with_capacity(len + 80);
+    while body.len() < len {
+        for _ in 0..70 {
+            body.push(b'a' + random.below(26) as u8);
+        }
+        body.extend_from_slice(b"\r\n");
+    }
+    body
+}
+
+fn deliver(family: Family, base: Option<Base>, seed: u64, len: usize, client: Faults, server: Faults) {
+    let mut network = Network::new(policy(base), NoPatterns, seed);
+    (network.client_link, network.server_link) = (client, server);
+    let body = body(seed, len);
+    network.server.listen(Server::offering(&["PIPELINING", "SIZE 1000000", "8BITMIME"]));
+    let talk = Client::mail("EHLO client.example", "a@example.com", "b@example.org", &body);
+    network.client.connect(family, 2, talk);
+    let finished = network
+        .run(Duration::from_secs(600), |network| network.client.is_closed() && network.server.is_closed());
+    let seconds = network.now_micros / 1_000_000;
+    let replies = network.client.talk::<Client>().replies.clone();
+    assert!(finished, "seed {seed}: stalled after {seconds} s, client read {replies:?}");
+    let mut expected = body;
+    expected.extend_from_slice(b"\r\n.\r\n");
+    assert_eq!(
+        network.engine.counters().retransmitted_bytes_restored,
+        0,
+        "seed {seed}: the client is honest"
+    );
+    let server: &mut Server = network.server.talk();
+    assert_eq!(server.messages.len(), 1, "seed {seed}");
+    let got = &server.messages[0];
+    let first = got.iter().zip(&expected).position(|(a, b)| a != b);
+    assert!(
+        *got == expected,
+        "seed {seed}: the message changed: {} octets of {}, first at {first:?}",
+        got.len(),
+        expected.len()
+    );
+    assert_eq!(replies.len(), 7, "seed {seed}: {replies:?}");
+    // The connection is forgotten in the end, and nothing is kept of it.
+    network.run(Duration::from_secs(150), |network| network.engine.flow_count() == 0);
+    assert_eq!(network.engine.flow_count(), 0, "seed {seed}");
+    assert_eq!(network.kept(), 0, "seed {seed}: frames were kept");
+}
+
+#[test]
+fn a_mail_arrives_over_good_links() {
+    for family in [Family::V4, Family::V6] {
+        for base in [None, Some(Base::None), Some(Base::Esmtp)] {
+            deliver(family, base, 1, 200_000, Faults::default(), Faults::default());
+        }
+    }
+}
+
+#[test]
+fn a_mail_arrives_over_bad_links() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let mut link = || Faults {
+            loss: random.below(100),
+            duplication: random.below(100),
+            reordering: random.below(300),
+        };
+        let (client, server) = (link(), link());
+        let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
+        deliver(family, Some(Base::None), seed, 30_000, client, server);
+    }
+}

@@ -1,0 +1,257 @@
+//! The board: what the workers publish, for metrics, `show` and `stats` events to read.
+//!
+//! Each worker copies its state here about ten times a second, outside its hot loop. If somebody is
+//! reading just then, it skips that time rather than wait.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use artifact::format::Artifact;
+use artifact::model::Policy;
+use inspect::counter::Counters;
+
+use crate::journal::JournalStatus;
+use crate::port::Level;
+use crate::tally::{Layout, Tally};
+
+/// Upper ends of the burst histogram's buckets, in nanoseconds; the last bucket has none.
+pub const BURST_BUCKETS: [u64; 12] = [
+    1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 5_000_000, 20_000_000,
+];
+
+/// How long bursts took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Histogram {
+    /// Bursts up to each bound, and above the last.
+    pub counts: [u64; BURST_BUCKETS.len() + 1],
+    /// Of all bursts, in nanoseconds.
+    pub sum: u64,
+}
+
+impl Histogram {
+    /// Counts a burst of `nanos`.
+    pub fn record(&mut self, nanos: u64) {
+        let bucket = BURST_BUCKETS.iter().position(|bound| nanos <= *bound).unwrap_or(BURST_BUCKETS.len());
+        self.counts[bucket] += 1;
+        self.sum = self.sum.wrapping_add(nanos);
+    }
+
+    /// Adds those of another worker.
+    pub fn add(&mut self, other: &Histogram) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *mine += theirs;
+        }
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+}
+
+/// What a pattern matcher did and holds; [`crate::matcher::Usage`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct MatcherState {
+    pub scans: u64,
+    pub scanned_bytes: u64,
+    pub hits: u64,
+    pub streams_open: u64,
+    pub streams_allocated: u64,
+    pub streams_refused: u64,
+}
+
+/// What one worker did since its start and holds now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerState {
+    /// The engine's counters.
+    pub counters: Counters,
+    /// Decisions by what decided.
+    pub tally: Tally,
+    /// All that is plain numbers.
+    pub totals: Totals,
+}
+
+/// The part of a worker's state that is plain numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// The pattern matcher.
+    pub matcher: MatcherState,
+    /// Both ports' rings.
+    pub levels: [Level; 2],
+    /// Frames dropped because a transmit ring was full.
+    pub tx_full: [u64; 2],
+    /// Chunks of the umem that are free, and all of them.
+    pub chunks_free: u64,
+    /// Chunks of the umem.
+    pub chunks: u64,
+    /// Records that the journal could not take.
+    pub records_lost: u64,
+    /// Nanoseconds spent with frames.
+    pub busy_nanos: u64,
+    /// Nanoseconds since the start.
+    pub total_nanos: u64,
+    /// Times the worker slept until frames came.
+    pub sleeps: u64,
+    /// How long bursts took.
+    pub bursts: Histogram,
+}
+
+impl WorkerState {
+    /// A worker that has done nothing yet.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self { counters: Counters::default(), tally: Tally::new(layout), totals: Totals::default() }
+    }
+}
+
+/// Frames and octets by what the kernel's part of the gateway did with them.
+pub type KernelCounts = Vec<(&'static str, u64, u64)>;
+
+/// What the gateway is and does.
+#[derive(Debug)]
+pub struct Board {
+    /// The policy in force.
+    pub policy: Arc<Policy>,
+    /// SHA-256 of its text, in hexadecimal.
+    pub digest: String,
+    /// What the pattern library says of itself.
+    pub library: &'static str,
+    /// Where its classes stand in tallies.
+    pub layout: Arc<Layout>,
+    /// Names of the two ports.
+    pub port_names: [String; 2],
+    /// Interfaces they are bound to, or the capture.
+    pub interfaces: [String; 2],
+    /// When the program started, for people.
+    pub started: SystemTime,
+    /// Origin of the workers' clock.
+    pub origin: Instant,
+    /// The same in nanoseconds after 1970 began.
+    pub epoch: u64,
+    /// Whether frames flow.
+    pub ready: AtomicBool,
+    /// Times a port had to be opened again.
+    pub port_restarts: AtomicU64,
+    /// What the journal did.
+    pub journal: Arc<JournalStatus>,
+    /// What the kernel's part of the gateway did with frames, for both ports.
+    kernel: Mutex<[KernelCounts; 2]>,
+    workers: Vec<Mutex<WorkerState>>,
+}
+
+impl Board {
+    /// A board for `worker_count` workers under `artifact`.
+    #[must_use]
+    pub fn new(
+        artifact: &Artifact,
+        port_names: [String; 2],
+        interfaces: [String; 2],
+        worker_count: usize,
+        journal: Arc<JournalStatus>,
+    ) -> Self {
+        let policy = Arc::new(artifact.policy.clone());
+        let layout = Arc::new(Layout::new(&policy));
+        let (started, origin) = (SystemTime::now(), Instant::now());
+        let epoch = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        Self {
+            digest: artifact.source_digest.iter().map(|octet| format!("{octet:02x}")).collect(),
+            library: hyperscan::version(),
+            port_names,
+            interfaces,
+            started,
+            origin,
+            epoch: u64::try_from(epoch).unwrap_or(u64::MAX),
+            ready: AtomicBool::new(false),
+            port_restarts: AtomicU64::new(0),
+            journal,
+            kernel: Mutex::default(),
+            workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&layout))).collect(),
+            layout,
+            policy,
+        }
+    }
+
+    /// Workers there are.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Copies a worker's state here, unless somebody is reading it.
+    pub fn publish(&self, worker: usize, state: &WorkerState) {
+        if let Some(place) = self.workers.get(worker)
+            && let Ok(mut place) = place.try_lock()
+        {
+            // Field by field, so that the tables keep the memory they have.
+            place.counters.clone_from(&state.counters);
+            place.tally.clone_from(&state.tally);
+            place.totals = state.totals;
+        }
+    }
+
+    /// The state that each worker last published.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerState> {
+        // A poisoned lock: a worker died while it copied. Its numbers are still the best there are.
+        self.workers
+            .iter()
+            .map(|place| place.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect()
+    }
+
+    /// What the kernel's part did when somebody last asked it.
+    #[must_use]
+    pub fn kernel(&self) -> [KernelCounts; 2] {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what the kernel's part did.
+    pub fn set_kernel(&self, counts: [KernelCounts; 2]) {
+        *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// Whether frames flow.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Seconds since the start.
+    #[must_use]
+    pub fn uptime_seconds(&self) -> u64 {
+        self.origin.elapsed().as_secs()
+    }
+}
+
+/// Sums over all workers.
+#[derive(Debug)]
+pub struct Sums {
+    /// The engines' counters.
+    pub counters: Counters,
+    /// Decisions by what decided.
+    pub tally: Tally,
+    /// The pattern matchers.
+    pub matcher: MatcherState,
+}
+
+impl Sums {
+    /// Those of `workers`.
+    #[must_use]
+    pub fn of(workers: &[WorkerState], layout: &Layout) -> Self {
+        let mut sums = Self {
+            counters: Counters::default(),
+            tally: Tally::new(layout),
+            matcher: MatcherState::default(),
+        };
+        for worker in workers {
+            sums.counters.add(&worker.counters);
+            sums.tally.add(&worker.tally);
+            let (mine, theirs) = (&mut sums.matcher, &worker.totals.matcher);
+            mine.scans += theirs.scans;
+            mine.scanned_bytes += theirs.scanned_bytes;
+            mine.hits += theirs.hits;
+            mine.streams_open += theirs.streams_open;
+            mine.streams_allocated += theirs.streams_allocated;
+            mine.streams_refused += theirs.streams_refused;
+        }
+        sums
+    }
+}

@@ -1,0 +1,424 @@
+//! A worker: one core, both ports, one engine, run to completion.
+//!
+//! Receive a burst from each port, give every frame to the engine, transmit what comes out, hand over what it
+//! reports. The clock is read once per burst; counters are published, timers looked at and requests answered
+//! outside the hot loop.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use artifact::model::Policy;
+use crossbeam_channel::{Receiver, Sender};
+use inspect::engine::Engine;
+use inspect::engine::session::{SessionView, State};
+use inspect::frame::{Frame, Memory, Pool, Sealed};
+use inspect::scan::Matcher;
+use inspect::unit::{Instant, PortId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::board::{Board, MatcherState, Totals, WorkerState};
+use crate::journal::Sink;
+use crate::matcher::Usage;
+use crate::port::Port;
+use crate::tally::{Layout, Tally};
+
+/// How often the engine's timers are looked at.
+const TICK: Duration = Duration::from_millis(1);
+/// How often counters are published and requests answered.
+const PUBLISH: Duration = Duration::from_millis(100);
+/// How long an ending session must have been silent before a stopping worker gives it up.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long an idle worker sleeps where a port has nothing to wait for.
+const NAP: Duration = Duration::from_micros(50);
+
+/// What all workers are asked to do.
+#[derive(Debug, Default)]
+pub struct Switch(AtomicU8);
+
+impl Switch {
+    /// Sessions in flight keep flowing; a worker without any stops.
+    pub fn drain(&self) {
+        self.0.fetch_max(1, Ordering::Relaxed);
+    }
+
+    /// Stop now.
+    pub fn stop(&self) {
+        self.0.store(2, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 1
+    }
+
+    /// Whether it is time to stop or to drain.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it is time to stop.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 2
+    }
+}
+
+/// Something a worker is asked to tell.
+#[derive(Debug)]
+pub enum Request {
+    /// Its sessions, at most as many as `into` has room for.
+    Sessions {
+        /// Where to put them; made by who asks, so that the worker need not allocate.
+        into: Vec<SessionView>,
+        /// Where to send them.
+        reply: Sender<Vec<SessionView>>,
+    },
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Worker<M: Memory, P, X, S> {
+    engine: Engine<X>,
+    // Ports go before the pool: they may hold frames of it.
+    ports: [P; 2],
+    out: Vec<(PortId, Sealed)>,
+    received: Vec<Frame>,
+    pool: Pool<M>,
+    sink: S,
+    policy: Arc<Policy>,
+    layout: Arc<Layout>,
+    usage: Rc<Usage>,
+    state: WorkerState,
+    burst: usize,
+}
+
+impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
+    /// A worker that moves frames of `pool` between `ports`, at most `burst` at once.
+    pub fn new(
+        engine: Engine<X>,
+        (pool, ports): (Pool<M>, [P; 2]),
+        sink: S,
+        (policy, layout): (Arc<Policy>, Arc<Layout>),
+        usage: Rc<Usage>,
+        burst: usize,
+    ) -> Self {
+        let state = WorkerState {
+            counters: engine.counters().clone(),
+            tally: Tally::new(&layout),
+            totals: Totals { chunks: pool.free_count() as u64, ..Totals::default() },
+        };
+        Self {
+            engine,
+            ports,
+            out: Vec::with_capacity(burst * 4),
+            received: Vec::with_capacity(burst),
+            pool,
+            sink,
+            policy,
+            layout,
+            usage,
+            state,
+            burst: burst.max(1),
+        }
+    }
+
+    /// Moves one burst of each port through the engine and says how many frames that were.
+    ///
+    /// # Errors
+    /// When a port is gone.
+    pub fn step(&mut self, now: Instant) -> io::Result<usize> {
+        let mut count = 0;
+        for side in PortId::ALL {
+            count += self.ports[side.index()].receive(&mut self.pool, &mut self.received, self.burst)?;
+            for frame in self.received.drain(..) {
+                self.engine.receive(now, side, frame, &mut self.pool, &mut self.out);
+            }
+        }
+        self.transmit()?;
+        if count > 0 {
+            self.report();
+        }
+        Ok(count)
+    }
+
+    /// Does what the engine's timers say.
+    ///
+    /// # Errors
+    /// When a port is gone.
+    pub fn tick(&mut self, now: Instant) -> io::Result<()> {
+        self.engine.tick(now, &mut self.pool, &mut self.out);
+        if !self.out.is_empty() {
+            self.transmit()?;
+        }
+        self.report();
+        Ok(())
+    }
+
+    /// Ends every session for the journal and lets what is queued leave.
+    ///
+    /// # Errors
+    /// When a port is gone.
+    pub fn end(&mut self, now: Instant) -> io::Result<()> {
+        self.engine.shut_down(now);
+        self.report();
+        self.transmit()
+    }
+
+    /// Hands the engine's frames to the ports. What finds no room even after a flush is dropped and counted; its
+    /// sender sends it again.
+    fn transmit(&mut self) -> io::Result<()> {
+        for (side, frame) in self.out.drain(..) {
+            let port = &mut self.ports[side.index()];
+            if let Err(frame) = port.transmit(&self.pool, frame) {
+                port.flush(&mut self.pool)?;
+                if port.transmit(&self.pool, frame).is_err() {
+                    self.state.totals.tx_full[side.index()] += 1;
+                }
+            }
+        }
+        for port in &mut self.ports {
+            port.flush(&mut self.pool)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over what the engine reports.
+    fn report(&mut self) {
+        for record in self.engine.journal_mut().drain() {
+            self.state.tally.record(&record, &self.layout, &self.policy);
+            self.sink.record(record);
+        }
+    }
+
+    /// What it did and holds, brought up to date.
+    pub fn state(&mut self) -> &WorkerState {
+        let lost_in_engine = self.engine.journal_mut().lost_count;
+        self.state.counters.clone_from(self.engine.counters());
+        let totals = &mut self.state.totals;
+        totals.chunks_free = self.pool.free_count() as u64;
+        totals.levels = [self.ports[0].level(), self.ports[1].level()];
+        totals.records_lost = self.sink.lost_count() + lost_in_engine;
+        totals.matcher = MatcherState {
+            scans: self.usage.scans.get(),
+            scanned_bytes: self.usage.scanned_bytes.get(),
+            hits: self.usage.hits.get(),
+            streams_open: self.usage.streams_open.get(),
+            streams_allocated: self.usage.streams_allocated.get(),
+            streams_refused: self.usage.streams_refused.get(),
+        };
+        &self.state
+    }
+
+    /// Its sink, for the end of a replay.
+    pub fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
+    /// The pool, for tests that feed memory ports.
+    pub fn pool_mut(&mut self) -> &mut Pool<M> {
+        &mut self.pool
+    }
+
+    /// Whether no session is in flight any more. One that has ended stays a while for stragglers; it is not waited for.
+    fn is_drained(&self, now: Instant) -> bool {
+        let mut sessions = self.engine.sessions();
+        sessions.all(|session| session.state == State::Closing && now.since(session.last_heard) >= LINGER)
+    }
+
+    fn answer(&self, request: Request) {
+        let Request::Sessions { mut into, reply } = request;
+        let room = into.capacity();
+        into.extend(self.engine.sessions().take(room));
+        // Whoever asked may have gone.
+        let _ = reply.try_send(into);
+    }
+
+    /// Moves frames until `switch` says stop, or drain and no session is left. `spin` is how long it looks
+    /// for frames before it sleeps until some come.
+    ///
+    /// # Errors
+    /// When a port is gone.
+    pub fn run(
+        &mut self,
+        number: usize,
+        board: &Board,
+        switch: &Switch,
+        requests: &Receiver<Request>,
+        spin: Duration,
+    ) -> io::Result<()> {
+        let clock = || Instant::from_nanos(board.origin.elapsed().as_nanos() as u64);
+        let start = clock();
+        let (mut tick_at, mut publish_at, mut idle_since) = (start, start, None);
+        let mut last = start;
+        let mut was_busy = false;
+        loop {
+            let now = clock();
+            if was_busy {
+                let nanos = now.since(last).as_nanos() as u64;
+                self.state.totals.busy_nanos += nanos;
+                self.state.totals.bursts.record(nanos);
+            }
+            last = now;
+            was_busy = self.step(now)? > 0;
+            if now >= tick_at {
+                self.tick(now)?;
+                tick_at = now + TICK;
+            }
+            if now >= publish_at {
+                self.state.totals.total_nanos = now.since(start).as_nanos() as u64;
+                board.publish(number, self.state());
+                while let Ok(request) = requests.try_recv() {
+                    self.answer(request);
+                }
+                let is_done = switch.is_stopped() || (switch.is_draining() && self.is_drained(now));
+                if is_done {
+                    self.end(now)?;
+                    board.publish(number, self.state());
+                    return Ok(());
+                }
+                publish_at = now + PUBLISH;
+            }
+            if was_busy {
+                idle_since = None;
+                continue;
+            }
+            let since = *idle_since.get_or_insert(now);
+            if now.since(since) >= spin {
+                self.sleep()?;
+            }
+        }
+    }
+
+    /// Sleeps until frames come or a timer may be due.
+    fn sleep(&mut self) -> io::Result<()> {
+        self.state.totals.sleeps += 1;
+        let limit = if self.engine.counters().flows_active == 0 { PUBLISH } else { TICK };
+        match [self.ports[0].ready(), self.ports[1].ready()] {
+            [Some(a), Some(b)] => wait_for([a, b], limit),
+            // One port is away; look soon whether it is back.
+            [Some(only), None] | [None, Some(only)] => wait_for([only, only], TICK),
+            [None, None] => {
+                std::thread::sleep(NAP);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Waits until one of two descriptors is readable, at most `limit`.
+fn wait_for(ready: [BorrowedFd<'_>; 2], limit: Duration) -> io::Result<()> {
+    let mut descriptors = ready.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
+    match poll(&mut descriptors, Some(&limit)) {
+        // A signal: look again.
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::journal::sample;
+    use crate::matcher::{PatternMatcher, Patterns};
+    use crate::port::memory::{FarEnd, MemoryPort};
+    use artifact::format::Artifact;
+    use inspect::engine::Config;
+    use inspect::event::Record;
+    use inspect::frame::VecMemory;
+
+    /// Keeps what it is given.
+    #[derive(Debug, Default)]
+    pub(crate) struct Kept(pub Vec<Record>);
+
+    impl Sink for Kept {
+        fn record(&mut self, record: Record) {
+            self.0.push(record);
+        }
+        fn lost_count(&self) -> u64 {
+            0
+        }
+    }
+
+    type TestWorker = Worker<VecMemory, MemoryPort, PatternMatcher, Kept>;
+
+    fn artifact() -> Artifact {
+        sample::artifact(sample::policy())
+    }
+
+    fn worker(capacity: usize) -> (TestWorker, [FarEnd; 2]) {
+        let artifact = artifact();
+        let matcher = Patterns::load(&artifact).unwrap().matcher(4).unwrap();
+        let usage = matcher.usage();
+        let policy = Arc::new(artifact.policy);
+        let layout = Arc::new(Layout::new(&policy));
+        let config = Config { ports: [Some(0), Some(1)], ..Config::default() };
+        let (a, far_a) = MemoryPort::new(capacity);
+        let (b, far_b) = MemoryPort::new(capacity);
+        let engine = Engine::new(Arc::clone(&policy), matcher, config);
+        let parts = (VecMemory::pool(64, 2048), [a, b]);
+        (Worker::new(engine, parts, Kept::default(), (policy, layout), usage, 8), [far_a, far_b])
+    }
+
+    /// An ARP request: what every engine lets through unchanged.
+    fn arp() -> Vec<u8> {
+        let mut frame = vec![0xff; 6];
+        frame.extend([2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        frame.resize(60, 0);
+        frame
+    }
+
+    #[test]
+    fn frames_cross_in_order_both_ways() {
+        let (mut worker, [a, b]) = worker(64);
+        let (mut first, mut second) = (arp(), arp());
+        (first[59], second[59]) = (1, 2);
+        a.push(worker.pool_mut(), &first);
+        a.push(worker.pool_mut(), &second);
+        b.push(worker.pool_mut(), &first);
+        assert_eq!(worker.step(Instant::ZERO).unwrap(), 3);
+        assert_eq!(b.drain(worker.pool_mut()), [first.clone(), second]);
+        assert_eq!(a.drain(worker.pool_mut()), [first]);
+        assert_eq!(worker.step(Instant::ZERO).unwrap(), 0);
+        assert_eq!(worker.state().totals.chunks_free, 64, "every chunk came back");
+    }
+
+    #[test]
+    fn a_full_ring_is_flushed_before_anything_is_dropped() {
+        let (mut worker, [a, b]) = worker(2);
+        for _ in 0..5 {
+            a.push(worker.pool_mut(), &arp());
+        }
+        worker.step(Instant::ZERO).unwrap();
+        assert_eq!(b.drain(worker.pool_mut()).len(), 5);
+        assert_eq!(worker.state().totals.tx_full, [0, 0]);
+    }
+
+    #[test]
+    fn a_vanished_port_ends_the_loop_with_an_error() {
+        let (mut worker, [_, b]) = worker(2);
+        b.vanish();
+        assert!(worker.step(Instant::ZERO).is_err());
+    }
+
+    #[test]
+    fn it_runs_publishes_answers_and_stops() {
+        let (mut worker, [a, b]) = worker(64);
+        let names = ["inside", "outside"].map(String::from);
+        let board = Board::new(&artifact(), names.clone(), names, 1, Arc::default());
+        let switch = Switch::default();
+        let (ask, requests) = crossbeam_channel::bounded(1);
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        ask.send(Request::Sessions { into: Vec::with_capacity(4), reply }).unwrap();
+        a.push(worker.pool_mut(), &arp());
+        switch.drain();
+        worker.run(0, &board, &switch, &requests, Duration::ZERO).unwrap();
+        assert_eq!(b.drain(worker.pool_mut()).len(), 1, "what was queued has left");
+        assert_eq!(answer.try_recv().unwrap().len(), 0);
+        assert_eq!(board.workers()[0].totals.chunks, 64);
+    }
+}
