@@ -18,6 +18,7 @@
 //! case of ASCII letters; a `*` with nothing before it is `.*`, as in a shell (with a warning, for
 //! Cisco's own examples write it so).
 
+mod line;
 mod parse;
 mod translate;
 
