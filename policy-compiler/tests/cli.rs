@@ -137,7 +137,7 @@ fn without_sizes(text: &str) -> String {
             .iter()
             .any(|start| line.starts_with(start));
         if sized {
-            let digits = line.split(|c: char| c.is_ascii_digit() || c == '.').filter(|part| !part.is_empty());
+            let digits = line.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty());
             said.push_str(&digits.collect::<Vec<_>>().join("N"));
         } else {
             said.push_str(line);
