@@ -123,7 +123,7 @@ fn session(base: Base, seed: u64, faults: [Faults; 2], piece: usize, client: Cli
     let mut network = Network::new(policy(base), Words::default(), seed);
     [network.client_link, network.server_link] = faults;
     network.server.listen(Server::offering(&["PIPELINING", "SIZE 1000000", "STARTTLS", "XVERP", "CHUNKING"]));
-    let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
+    let family = if seed.is_multiple_of(2) { Family::V4 } else { Family::V6 };
     network.client.set_piece(piece);
     network.client.connect(family, 2, client);
     let over = network.run(Duration::from_secs(400), |network| {
@@ -217,7 +217,7 @@ fn replies_to_earlier_commands_come_first() {
 #[test]
 fn a_refused_message_has_no_end_at_the_server() {
     for seed in 0..100 {
-        let mut body = b"Subject: hi\r\n\r\n".repeat(1);
+        let mut body = b"Subject: hi\r\n\r\n".to_vec();
         let before = Random::new(seed).below(20_000) as usize;
         body.extend(b"some text of a mail that is long\r\n".iter().copied().cycle().take(before / 34 * 34));
         body.extend_from_slice(b"here is a forbidden word\r\n");

@@ -25,7 +25,7 @@ pub mod open;
 pub mod order;
 pub mod path;
 pub mod segment;
-mod session;
+pub mod session;
 
 pub use config::Config;
 pub use session::{SessionView, State as SessionState};
