@@ -91,11 +91,10 @@ fn respond(request: &str, board: &Board) -> (&'static str, String) {
 mod tests {
     use super::*;
     use crate::journal::sample;
-    use artifact::format::Artifact;
     use std::sync::atomic::Ordering;
 
     fn server() -> (std::net::SocketAddr, Arc<Board>) {
-        let artifact = Artifact { library: String::new(), source_digest: [0; 32], policy: sample::policy() };
+        let artifact = sample::artifact(sample::policy());
         let names = ["inside", "outside"].map(String::from);
         let board = Arc::new(Board::new(&artifact, names.clone(), names, 1, Arc::default()));
         let listener = listen("127.0.0.1:0").unwrap();

@@ -2,11 +2,20 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod config;
+pub mod control;
+pub mod failure;
+pub mod gateway;
 pub mod http;
 pub mod journal;
+pub mod limits;
+pub mod loaded;
 pub mod matcher;
 pub mod metrics;
 pub mod placement;
 pub mod port;
+pub mod replay;
+pub mod show;
+pub mod statistics;
 pub mod tally;
 pub mod worker;

@@ -27,6 +27,8 @@ pub enum LoadError {
         /// The one this program runs with.
         ours: String,
     },
+    /// They were made for another kind of processor.
+    Target(String),
     /// This processor cannot run the library.
     Processor(hyperscan::Error),
     /// One of them is refused by the library.
@@ -47,6 +49,11 @@ impl fmt::Display for LoadError {
                 f,
                 "its patterns were compiled with matcher library `{theirs}`, this machine has `{ours}`: compile \
                  the policy again with a posternc that uses the same library"
+            ),
+            LoadError::Target(target) => write!(
+                f,
+                "its patterns were compiled for `{target}`, this machine is `{}`",
+                std::env::consts::ARCH
             ),
             LoadError::Processor(error) => error.fmt(f),
             LoadError::Database { policy, region, error } => {
@@ -79,6 +86,10 @@ impl Patterns {
                 theirs: artifact.library.clone(),
                 ours: hyperscan::version().to_owned(),
             });
+        }
+        let architecture = artifact.target.split(' ').next().unwrap_or_default();
+        if any && architecture != std::env::consts::ARCH {
+            return Err(LoadError::Target(artifact.target.clone()));
         }
         artifact.policy.smtp.iter().map(load_policy).collect::<Result<_, _>>().map(Self)
     }
@@ -342,11 +353,7 @@ mod tests {
     }
 
     fn artifact(smtp: Vec<SmtpPolicy>) -> Artifact {
-        Artifact {
-            library: hyperscan::version().into(),
-            source_digest: [0; 32],
-            policy: Policy { smtp, ..Policy::default() },
-        }
+        crate::journal::sample::artifact(Policy { smtp, ..Policy::default() })
     }
 
     fn two_policies() -> Artifact {
@@ -408,6 +415,10 @@ mod tests {
         bad.library = "5.4.0 2021-01-26".into();
         let error = Patterns::load(&bad).unwrap_err().to_string();
         assert!(error.contains("`5.4.0 2021-01-26`") && error.contains(hyperscan::version()), "{error}");
+
+        let mut bad = two_policies();
+        bad.target = "sparc generic".into();
+        assert!(Patterns::load(&bad).unwrap_err().to_string().contains("compiled for `sparc generic`"));
 
         let mut bad = two_policies();
         bad.policy.smtp[1].databases[0].bytes[100] ^= 1;

@@ -26,6 +26,7 @@ pub fn exposition(board: &Board) -> String {
     page.decisions(board, &sums);
     page.workers(board, &workers);
     page.journal(board, &workers);
+    page.kernel(board);
     let mut text = page.0.handle().render();
     let mut bursts = Histogram::default();
     for worker in &workers {
@@ -201,6 +202,18 @@ impl Page {
         }
     }
 
+    fn kernel(&self, board: &Board) {
+        for (port, counts) in board.port_names.iter().zip(board.kernel()) {
+            for (fate, frames, octets) in counts {
+                let labels = [("port", port.as_str()), ("fate", fate)];
+                let help = "Frames by what the XDP program did with them, by port of entry.";
+                self.counter("postern_xdp_frames_total", help, &labels, frames);
+                let help = "Octets by what the XDP program did with them, by port of entry.";
+                self.counter("postern_xdp_bytes_total", help, &labels, octets);
+            }
+        }
+    }
+
     fn journal(&self, board: &Board, workers: &[WorkerState]) {
         let count = |value: &AtomicU64| value.load(Ordering::Relaxed);
         let lost: u64 = workers.iter().map(|worker| worker.totals.records_lost).sum();
@@ -299,13 +312,11 @@ mod tests {
     use super::*;
     use crate::journal::sample;
     use crate::port;
-    use artifact::format::Artifact;
     use inspect::event::{Action, Kind};
     use std::collections::HashSet;
 
     fn board() -> Board {
-        let artifact =
-            Artifact { library: String::new(), source_digest: [0xab; 32], policy: sample::policy() };
+        let artifact = sample::artifact(sample::policy());
         let names = ["inside", "outside"].map(String::from);
         let board = Board::new(&artifact, names.clone(), names, 2, Default::default());
         let mut state = WorkerState::new(&board.layout);
@@ -324,6 +335,7 @@ mod tests {
         state.totals.busy_nanos = 1;
         state.totals.total_nanos = 4;
         state.totals.bursts.record(1_500);
+        board.set_kernel([vec![("bridged", 6, 600)], Vec::new()]);
         board.publish(0, &state);
         board.publish(1, &state);
         board
@@ -352,6 +364,7 @@ mod tests {
             r#"postern_burst_duration_seconds_bucket{le="+Inf"} 2"#,
             "postern_burst_duration_seconds_count 2",
             "postern_ready 0",
+            r#"postern_xdp_frames_total{port="inside",fate="bridged"} 6"#,
         ] {
             assert!(text.lines().any(|there| there == line), "missing: {line}\n{text}");
         }
@@ -398,7 +411,7 @@ mod tests {
     fn a_policy_name_cannot_break_the_text() {
         let mut policy = sample::policy();
         policy.smtp[0].classes[0].name = "a\"\n\\b".into();
-        let artifact = Artifact { library: String::new(), source_digest: [0; 32], policy };
+        let artifact = sample::artifact(policy);
         let names = ["a", "b"].map(String::from);
         let board = Board::new(&artifact, names.clone(), names, 1, Default::default());
         let text = exposition(&board);

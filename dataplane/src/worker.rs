@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use artifact::model::Policy;
 use crossbeam_channel::{Receiver, Sender};
-use inspect::engine::{Engine, SessionView};
+use inspect::engine::Engine;
+use inspect::engine::session::{SessionView, State};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
@@ -29,6 +30,8 @@ use crate::tally::{Layout, Tally};
 const TICK: Duration = Duration::from_millis(1);
 /// How often counters are published and requests answered.
 const PUBLISH: Duration = Duration::from_millis(100);
+/// How long an ending session must have been silent before a stopping worker gives it up.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long an idle worker sleeps where a port has nothing to wait for.
 const NAP: Duration = Duration::from_micros(50);
 
@@ -49,6 +52,12 @@ impl Switch {
 
     fn is_draining(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 1
+    }
+
+    /// Whether it is time to stop or to drain.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
     }
 
     /// Whether it is time to stop.
@@ -100,7 +109,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         let state = WorkerState {
             counters: engine.counters().clone(),
             tally: Tally::new(&layout),
-            totals: Totals { chunks: pool.memory().chunk_count() as u64, ..Totals::default() },
+            totals: Totals { chunks: pool.free_count() as u64, ..Totals::default() },
         };
         Self {
             engine,
@@ -147,6 +156,16 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         }
         self.report();
         Ok(())
+    }
+
+    /// Ends every session for the journal and lets what is queued leave.
+    ///
+    /// # Errors
+    /// When a port is gone.
+    pub fn end(&mut self, now: Instant) -> io::Result<()> {
+        self.engine.shut_down(now);
+        self.report();
+        self.transmit()
     }
 
     /// Hands the engine's frames to the ports. What finds no room even after a flush is dropped and counted; its
@@ -204,6 +223,12 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         &mut self.pool
     }
 
+    /// Whether no session is in flight any more. One that has ended stays a while for stragglers; it is not waited for.
+    fn is_drained(&self, now: Instant) -> bool {
+        let mut sessions = self.engine.sessions();
+        sessions.all(|session| session.state == State::Closing && now.since(session.last_heard) >= LINGER)
+    }
+
     fn answer(&self, request: Request) {
         let Request::Sessions { mut into, reply } = request;
         let room = into.capacity();
@@ -249,9 +274,11 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
                 while let Ok(request) = requests.try_recv() {
                     self.answer(request);
                 }
-                let is_done = switch.is_draining() && self.engine.counters().flows_active == 0;
-                if switch.is_stopped() || is_done {
-                    return self.transmit();
+                let is_done = switch.is_stopped() || (switch.is_draining() && self.is_drained(now));
+                if is_done {
+                    self.end(now)?;
+                    board.publish(number, self.state());
+                    return Ok(());
                 }
                 publish_at = now + PUBLISH;
             }
@@ -270,11 +297,15 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
     fn sleep(&mut self) -> io::Result<()> {
         self.state.totals.sleeps += 1;
         let limit = if self.engine.counters().flows_active == 0 { PUBLISH } else { TICK };
-        let [Some(a), Some(b)] = [self.ports[0].ready(), self.ports[1].ready()] else {
-            std::thread::sleep(NAP);
-            return Ok(());
-        };
-        wait_for([a, b], limit)
+        match [self.ports[0].ready(), self.ports[1].ready()] {
+            [Some(a), Some(b)] => wait_for([a, b], limit),
+            // One port is away; look soon whether it is back.
+            [Some(only), None] | [None, Some(only)] => wait_for([only, only], TICK),
+            [None, None] => {
+                std::thread::sleep(NAP);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -316,7 +347,7 @@ pub(crate) mod tests {
     type TestWorker = Worker<VecMemory, MemoryPort, PatternMatcher, Kept>;
 
     fn artifact() -> Artifact {
-        Artifact { library: String::new(), source_digest: [7; 32], policy: sample::policy() }
+        sample::artifact(sample::policy())
     }
 
     fn worker(capacity: usize) -> (TestWorker, [FarEnd; 2]) {

@@ -1,3 +1,8 @@
-//! The policy compiler program.
+//! The policy compiler program: `posternc check | compile | explain`.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    posternc::cli::main()
+}

@@ -1,1 +1,2 @@
-//! The two programs together.
+//! The two programs together: what is shared by the tests of the whole. The tests themselves are in `tests/` and `live/`.
+#![forbid(unsafe_code)]

@@ -110,7 +110,7 @@ impl Database {
 pub fn version() -> &'static str {
     // SAFETY: returns a string constant of the library.
     let text = unsafe { CStr::from_ptr(sys::hs_version()) };
-    text.to_str().unwrap_or("unknown")
+    text.to_str().unwrap_or("unknown").trim()
 }
 
 /// Whether this processor can run the library.

@@ -14,7 +14,7 @@ type Flow = [u64; 16];
 
 fn key(number: u32) -> FlowKey {
     let client = Endpoint::new(Ipv4Addr::from_bits(0x0a00_0000 | number >> 12).into(), number as u16);
-    FlowKey::between(Vlan::default(), client, Endpoint::new(Ipv4Addr::LOCALHOST.into(), 25)).0
+    FlowKey::between(Vlan::default(), &client, &Endpoint::new(Ipv4Addr::LOCALHOST.into(), 25)).0
 }
 
 fn filled(count: u32) -> (Table<Flow>, Vec<FlowIndex>) {

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod mime;
 pub mod rewrite;
 pub mod scan;
+pub mod shelf;
 pub mod smtp;
 pub mod tcp;
 pub mod unit;

@@ -62,6 +62,16 @@ impl CriterionSet {
         }
     }
 
+    /// Those that are in both.
+    #[must_use]
+    pub fn intersection(&self, other: &CriterionSet) -> CriterionSet {
+        let mut both = *self;
+        for (mine, theirs) in both.0.iter_mut().zip(other.0) {
+            *mine &= theirs;
+        }
+        both
+    }
+
     /// Those in it, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.0.iter().enumerate().flat_map(|(position, word)| {
@@ -134,6 +144,7 @@ mod tests {
         let mut other = CriterionSet::EMPTY;
         other.insert(64);
         assert!(set.contains_all(&other) && set.intersects(&other) && !other.contains_all(&set));
+        assert_eq!(set.intersection(&other), other);
         set.subtract(&other);
         assert!(!set.contains(64) && !set.intersects(&other));
     }

@@ -84,15 +84,18 @@ pub struct JournalStatus {
 /// Where events are written.
 pub type Output = Box<dyn Write + Send>;
 
-/// Opens the target of `--events`: `-` is standard output, else a file that is appended to.
+/// Opens the target of `--events`: `-` is standard output, else a file. A gateway appends to it; a replay writes it
+/// anew, so that the same replay gives the same file.
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub fn open_events(target: &str) -> io::Result<Output> {
+pub fn open_events(target: &str, append: bool) -> io::Result<Output> {
     if target == "-" {
         return Ok(Box::new(io::stdout()));
     }
-    Ok(Box::new(OpenOptions::new().create(true).append(true).open(target)?))
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).append(append).truncate(!append);
+    Ok(Box::new(options.open(target)?))
 }
 
 /// Turns records into lines and writes them.
@@ -117,12 +120,24 @@ impl Scribe {
     /// A scribe for records of `policy`, whose clock began `epoch` nanoseconds after 1970 did.
     #[must_use]
     pub fn new(policy: Arc<Policy>, epoch: u64, events: Option<Output>, syslog: Option<Syslog>) -> Self {
+        Self::with_status(policy, epoch, events, syslog, Arc::default())
+    }
+
+    /// The same, with a status that is already known elsewhere.
+    #[must_use]
+    pub fn with_status(
+        policy: Arc<Policy>,
+        epoch: u64,
+        events: Option<Output>,
+        syslog: Option<Syslog>,
+        status: Arc<JournalStatus>,
+    ) -> Self {
         Self {
             policy,
             epoch,
             events: events.map(|output| BufWriter::with_capacity(64 * 1024, output)),
             syslog,
-            status: Arc::default(),
+            status,
             line: Vec::new(),
             complained: false,
         }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use artifact::format::Artifact;
 use artifact::model::{InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass};
 use artifact::smtp::{Base, Criterion, SmtpClass, SmtpPolicy, Terminal, Test};
 use inspect::anomaly::Anomaly;
@@ -57,6 +58,17 @@ pub(crate) fn policy() -> Policy {
         }],
         smtp_ports: vec![25],
         ..Policy::default()
+    }
+}
+
+/// That policy as an artifact that was never in a file.
+pub(crate) fn artifact(policy: Policy) -> Artifact {
+    Artifact {
+        library: hyperscan::version().into(),
+        target: format!("{} generic", std::env::consts::ARCH),
+        source_digest: [0xab; 32],
+        signed_by: None,
+        policy,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod link;
 pub mod memory;
 pub mod pcap;
 pub mod trace;
+pub mod xdp;
 
 /// One side of the gateway, as one worker sees it (a queue of a NIC, a capture, memory).
 pub trait Port<M: Memory> {

@@ -46,11 +46,11 @@ pub enum Base {
 /// A `class-map type inspect smtp` used by the policy, with its actions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SmtpClass {
-    /// Class-map name, or `class-default` (no criteria, always true).
+    /// Class-map name, or `class-default` (whose one criterion is [`Test::Always`]).
     pub name: String,
     /// How its criteria are combined.
     pub mode: Mode,
-    /// Its criteria.
+    /// Its criteria; never empty.
     pub criteria: Vec<CriterionIndex>,
     /// Write a log line when it becomes true.
     pub log: bool,
@@ -115,6 +115,29 @@ pub enum Test {
     ReplyEhlo(String),
     /// Always true (`class-default`).
     Always,
+}
+
+impl Test {
+    /// The region whose database decides it; `None` if no pattern is involved.
+    #[must_use]
+    pub fn region(&self) -> Option<Region> {
+        match self {
+            Test::SenderAddress => Some(Region::Sender),
+            Test::RecipientAddress => Some(Region::Recipient),
+            Test::Header => Some(Region::Header),
+            Test::Body => Some(Region::Body),
+            Test::MimeContentType => Some(Region::ContentType),
+            Test::RecipientCount(_)
+            | Test::RecipientInvalidCount(_)
+            | Test::CommandVerb(_)
+            | Test::CommandLineLength(_)
+            | Test::HeaderLength(_)
+            | Test::DataLength(_)
+            | Test::MimeEncoding(_)
+            | Test::ReplyEhlo(_)
+            | Test::Always => None,
+        }
+    }
 }
 
 /// A Content-Transfer-Encoding asked for.

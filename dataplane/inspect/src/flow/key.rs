@@ -3,68 +3,92 @@
 use crate::wire::{Endpoint, Segment, Vlan};
 
 /// A connection: its two ends and its VLAN, the same for both directions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FlowKey {
-    low: Endpoint,
-    high: Endpoint,
-    vlan: Vlan,
-}
+///
+/// In words, because it is made, hashed and compared for every frame: the lower end's address in two, the higher end's in
+/// two, then both ports and both VLAN identifiers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey([u64; 5]);
 
 impl FlowKey {
-    /// Octets of [`FlowKey::to_octets`].
-    pub const LEN: usize = 40;
-
     /// The connection of a segment, and whether its sender is the lower end (by address, then port): that with the
     /// segment's direction once known, says the direction of every other. If both ends are the same, the sender is the
     /// lower end always, and the direction cannot be told: nobody honest does that.
     #[must_use]
     #[inline]
     pub fn new(segment: &Segment) -> (FlowKey, bool) {
-        Self::between(segment.vlan, segment.source, segment.destination)
+        Self::between(segment.vlan, &segment.source, &segment.destination)
     }
 
     /// The same for any two ends.
     #[must_use]
     #[inline]
-    pub fn between(vlan: Vlan, source: Endpoint, destination: Endpoint) -> (FlowKey, bool) {
-        if source <= destination {
-            (FlowKey { low: source, high: destination, vlan }, true)
-        } else {
-            (FlowKey { low: destination, high: source, vlan }, false)
-        }
+    pub fn between(vlan: Vlan, source: &Endpoint, destination: &Endpoint) -> (FlowKey, bool) {
+        let is_low = in_order(source) <= in_order(destination);
+        let (low, high) = if is_low { (source, destination) } else { (destination, source) };
+        let [low_address, high_address] = [low, high].map(|end| u128::from_be_bytes(end.address));
+        let ports = u64::from(low.port) << 48 | u64::from(high.port) << 32;
+        let vlan = u64::from(vlan.outer) << 16 | u64::from(vlan.inner);
+        let key = [
+            (low_address >> 64) as u64,
+            low_address as u64,
+            (high_address >> 64) as u64,
+            high_address as u64,
+            ports | vlan,
+        ];
+        (FlowKey(key), is_low)
     }
 
     /// The end that is lower by address, then port.
     #[must_use]
-    pub const fn low(&self) -> Endpoint {
-        self.low
+    pub fn low(&self) -> Endpoint {
+        end(self.0[0], self.0[1], (self.0[4] >> 48) as u16)
     }
 
     /// The other end.
     #[must_use]
-    pub const fn high(&self) -> Endpoint {
-        self.high
+    pub fn high(&self) -> Endpoint {
+        end(self.0[2], self.0[3], (self.0[4] >> 32) as u16)
     }
 
     /// VLAN of the connection.
     #[must_use]
     pub const fn vlan(&self) -> Vlan {
-        self.vlan
+        Vlan { outer: (self.0[4] >> 16) as u16, inner: self.0[4] as u16 }
     }
 
-    /// All of it, for hashing.
-    #[must_use]
+    /// Calls `hash` with octets that no other key has: 16 for IPv4, which halves the work, 40 for IPv6.
     #[inline]
-    pub fn to_octets(&self) -> [u8; Self::LEN] {
-        let mut octets = [0; Self::LEN];
-        octets[..16].copy_from_slice(&self.low.address);
-        octets[16..32].copy_from_slice(&self.high.address);
-        octets[32..34].copy_from_slice(&self.low.port.to_ne_bytes());
-        octets[34..36].copy_from_slice(&self.high.port.to_ne_bytes());
-        octets[36..38].copy_from_slice(&self.vlan.outer.to_ne_bytes());
-        octets[38..].copy_from_slice(&self.vlan.inner.to_ne_bytes());
-        octets
+    pub(super) fn hash_with(&self, hash: impl FnOnce(&[u8]) -> u64) -> u64 {
+        /// The upper half of the lower word of an IPv4-mapped address; the upper word is 0.
+        const MAPPED: u64 = 0xffff;
+        let [a, b, c, d, rest] = self.0;
+        if (a | c) == 0 && b >> 32 == MAPPED && d >> 32 == MAPPED {
+            hash(octets([b << 32 | d & 0xffff_ffff, rest]).as_flattened())
+        } else {
+            hash(octets(self.0).as_flattened())
+        }
     }
+}
+
+impl core::fmt::Debug for FlowKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Vlan { outer, inner } = self.vlan();
+        write!(f, "{:?} {:?} vlan {outer} {inner}", self.low(), self.high())
+    }
+}
+
+#[inline]
+fn in_order(end: &Endpoint) -> (u128, u16) {
+    (u128::from_be_bytes(end.address), end.port)
+}
+
+fn end(upper: u64, lower: u64, port: u16) -> Endpoint {
+    Endpoint { address: (u128::from(upper) << 64 | u128::from(lower)).to_be_bytes(), port }
+}
+
+#[inline]
+fn octets<const N: usize>(words: [u64; N]) -> [[u8; 8]; N] {
+    words.map(u64::to_ne_bytes)
 }
 
 #[cfg(test)]
@@ -83,8 +107,8 @@ mod tests {
             (end("192.0.2.1", 25), end("192.0.2.1", 40000)),
             (end("2001:db8::1", 40000), end("2001:db8::2", 25)),
         ] {
-            let (there, is_low) = FlowKey::between(vlan, a, b);
-            let (back, is_low_back) = FlowKey::between(vlan, b, a);
+            let (there, is_low) = FlowKey::between(vlan, &a, &b);
+            let (back, is_low_back) = FlowKey::between(vlan, &b, &a);
             assert_eq!(there, back);
             assert_eq!((is_low, is_low_back), (true, false));
             assert_eq!((there.low(), there.high(), there.vlan()), (a, b, vlan));
@@ -94,7 +118,7 @@ mod tests {
     #[test]
     fn every_part_is_part_of_it() {
         let key = |outer, inner, a: &str, ap, b: &str, bp| {
-            FlowKey::between(Vlan { outer, inner }, end(a, ap), end(b, bp)).0
+            FlowKey::between(Vlan { outer, inner }, &end(a, ap), &end(b, bp)).0
         };
         let keys = [
             key(0, 0, "192.0.2.1", 1, "192.0.2.2", 2),
@@ -105,11 +129,29 @@ mod tests {
             key(0, 0, "192.0.2.1", 1, "192.0.2.4", 2),
             key(0, 0, "192.0.2.1", 1, "192.0.2.2", 4),
             key(0, 0, "192.0.2.1", 2, "192.0.2.2", 1),
+            key(0, 0, "192.0.2.1", 1, "2001:db8::1", 2),
+            key(0, 0, "2001:db8::1", 1, "2001:db8::2", 2),
+            key(1, 0, "2001:db8::1", 1, "2001:db8::2", 2),
+            key(0, 0, "2001:db8::1", 2, "2001:db8::2", 1),
+            key(0, 0, "2001:db8::1", 1, "2001:db8::3", 2),
+            // The same low octets as 192.0.2.1 and 192.0.2.2 have.
+            key(0, 0, "2001:db8::ffff:c000:201", 1, "2001:db8::ffff:c000:202", 2),
+            key(0, 0, "192.0.2.1", 1, "::2:0:c000:202", 2),
+            key(0, 0, "::1:c000:201", 1, "192.0.2.2", 2),
         ];
+        // The octets that are hashed, in place of their hash.
+        let octets = |key: &FlowKey| {
+            let mut octets = Vec::new();
+            key.hash_with(|hashed| {
+                octets.extend_from_slice(hashed);
+                0
+            });
+            octets
+        };
         for (i, one) in keys.iter().enumerate() {
             for (j, other) in keys.iter().enumerate() {
                 assert_eq!(one == other, i == j, "{i} {j}");
-                assert_eq!(one.to_octets() == other.to_octets(), i == j, "{i} {j}");
+                assert_eq!(octets(one) == octets(other), i == j, "{i} {j}");
             }
         }
     }

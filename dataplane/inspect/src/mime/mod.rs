@@ -1,1 +1,24 @@
-//! (mime)
+//! Content of a message → its regions: header fields, types and encodings of parts, text (RFC 5322, 2045, 2046).
+//!
+//! Octets go in as they come, without dot-stuffing; what is found goes to a [`Sink`]. Nothing is kept but a header field (in
+//! its unfolded form), a line that may be a boundary, and the boundaries of the multiparts one is in.
+//!
+//! Where readers of mail differ, more is inspected rather than less: lines may end in LF alone; a line that is no header field
+//! ends the header, as Postfix, Exim and Sendmail have it; a multipart without a usable boundary, its preamble and its
+//! epilogue are text.
+
+mod boundary;
+mod content_type;
+mod field;
+mod message;
+
+pub use content_type::Kind;
+pub use field::{FIELD_LEN, FIELD_OVERLAP, Field};
+pub use message::{Message, NoRoom, Sink};
+
+/// Multiparts within multiparts that are followed. A deeper one is text, and its encoding ambiguous.
+pub const DEPTH_LIMIT: usize = 10;
+
+/// Octets of a boundary. RFC 2046, 5.1.1 allows 70; readers accept longer ones. A multipart with one
+/// still longer is text, and its encoding ambiguous.
+pub const BOUNDARY_LIMIT: usize = 128;

@@ -1,3 +1,4 @@
-//! Verdicts made so on the wire: octets overwritten, segments cut, segments of the gateway's own.
+//! Verdicts made so on the wire: octets overwritten, segments of the gateway's own.
 
+pub mod mask;
 pub mod own;

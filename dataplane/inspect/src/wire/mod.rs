@@ -79,6 +79,8 @@ pub enum Packet {
         /// Destination; port 0 where there is none.
         destination: Endpoint,
     },
+    /// IPv6 neighbour discovery: what ARP is to IPv4, and as little a matter of policy.
+    Neighbor,
     /// Not IP (ARP, spanning tree, …).
     NotIp,
 }
@@ -146,6 +148,10 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
         return Ok(Packet::Fragment);
     }
     let payload = &packet[network.payload_start..network.payload_end];
+    if network.protocol == ICMPV6 && network.ttl == NEIGHBOR_HOPS && payload.first().is_some_and(is_neighbor)
+    {
+        return Ok(Packet::Neighbor);
+    }
     if network.protocol != TCP {
         let (source, destination) = ports(network.protocol, payload);
         return Ok(Packet::OtherIp {
@@ -182,6 +188,15 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
         ttl: network.ttl,
         options: tcp::options(&whole[tcp::HEADER_LEN..], list_start as u16, flags.syn())?,
     }))
+}
+
+const ICMPV6: u8 = 58;
+/// The hop limit that shows that no router forwarded the packet (RFC 4861 section 6.1.1).
+const NEIGHBOR_HOPS: u8 = 255;
+
+/// Router and neighbour solicitation and advertisement, and redirect (RFC 4861 section 4).
+fn is_neighbor(icmp_type: &u8) -> bool {
+    (133..=137).contains(icmp_type)
 }
 
 /// The part of a TCP checksum that comes from the IP header at the start of `packet`.

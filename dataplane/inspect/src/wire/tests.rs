@@ -107,10 +107,58 @@ fn what_is_not_a_segment() {
 }
 
 #[test]
+fn headers_between_ip_and_tcp_survive_an_edit() {
+    let outgoing =
+        emit::Outgoing { flags: Flags::ACK, payload: b"HELO a\r\nEVIL", ..emit::Outgoing::default() };
+    for (is_v6, options) in [(true, [6, 0, 1, 4, 0, 0, 0, 0]), (false, [0x94, 4, 0, 0, 1, 1, 1, 0])] {
+        let template = emit::Template::example(is_v6, 0);
+        let mut frame = vec![0; emit::emit_len(&template, &outgoing)];
+        emit::emit(&template, emit::Toward::Receiver, &outgoing, &mut frame);
+        let mut segment = segment_of(&frame);
+        frame.splice(usize::from(segment.tcp_start)..usize::from(segment.tcp_start), options);
+        if is_v6 {
+            frame[14 + 5] += 8;
+            frame[14 + 6] = 60; // Destination options.
+        } else {
+            frame[14] += 2;
+            frame[14 + 3] += 8;
+        }
+        segment.tcp_start += 8;
+        segment.payload_start += 8;
+        edit::fix_checksums(&mut frame, &segment);
+        assert_eq!(segment_of(&frame), segment);
+        let len = edit::cut(&mut frame, &mut segment, 8);
+        frame.truncate(len);
+        edit::fix_checksums(&mut frame, &segment);
+        assert_eq!(segment_of(&frame), segment);
+        assert_eq!(segment.payload(&frame), b"HELO a\r\n");
+        let start = usize::from(segment.tcp_start) - 8;
+        assert_eq!(frame[start..start + 8], options);
+        // What is emitted in this connection's name does not repeat them.
+        let captured = emit::Template::capture(&frame, &segment);
+        assert_eq!(emit::emit_len(&captured, &outgoing), emit::emit_len(&template, &outgoing));
+    }
+}
+
+#[test]
 fn an_address_is_written_as_people_do() {
     let v4 = Endpoint::new("192.0.2.1".parse().unwrap(), 25);
     let v6 = Endpoint::new("2001:db8::1".parse().unwrap(), 25);
     assert_eq!(format!("{v4:?} {v6:?}"), "192.0.2.1:25 [2001:db8::1]:25");
+}
+
+/// What we take for a segment, an independent parser takes for the same one.
+fn agrees_with_another_reader(frame: &[u8], segment: &Segment) {
+    let sliced = etherparse::SlicedPacket::from_ethernet(frame).unwrap();
+    let Some(etherparse::TransportSlice::Tcp(tcp)) = sliced.transport else { panic!("no TCP: {sliced:?}") };
+    assert_eq!((tcp.source_port(), tcp.destination_port()), (segment.source.port, segment.destination.port));
+    assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number()), (segment.seq, segment.ack));
+    assert_eq!((tcp.window_size(), tcp.urgent_pointer()), (segment.window, segment.urgent));
+    assert_eq!(
+        (tcp.syn(), tcp.fin(), tcp.rst()),
+        (segment.flags.syn(), segment.flags.fin(), segment.flags.rst())
+    );
+    assert_eq!(tcp.payload(), segment.payload(frame));
 }
 
 proptest! {
@@ -141,6 +189,7 @@ proptest! {
         frame.truncate(len);
         if let Ok(Packet::Tcp(mut segment)) = parse(&frame, Checksums::Trust) {
             prop_assert!(segment.payload_end() <= frame.len());
+            agrees_with_another_reader(&frame, &segment);
             prop_assert!(segment.ip_start < segment.tcp_start && segment.tcp_start < segment.payload_start);
             edit::sanitize_options(&mut frame, &mut segment);
             edit::clear_urgent(&mut frame, &mut segment);
@@ -151,5 +200,20 @@ proptest! {
             edit::fix_checksums(&mut frame, &segment);
             prop_assert_eq!(parse(&frame, Checksums::Verify).is_ok(), true);
         }
+    }
+}
+
+#[test]
+fn neighbour_discovery_is_told_from_other_icmp() {
+    let frame = |hops: u8, icmp_type: u8| {
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd];
+        frame.extend_from_slice(&[0x60, 0, 0, 0, 0, 8, 58, hops]);
+        frame.extend_from_slice(&[0xfe; 32]);
+        frame.extend_from_slice(&[icmp_type, 0, 0, 0, 0, 0, 0, 0]);
+        frame
+    };
+    assert_eq!(parse(&frame(255, 135), Checksums::Verify), Ok(Packet::Neighbor));
+    for other in [frame(64, 135), frame(255, 128), frame(255, 138)] {
+        assert!(matches!(parse(&other, Checksums::Verify), Ok(Packet::OtherIp { protocol: 58, .. })));
     }
 }

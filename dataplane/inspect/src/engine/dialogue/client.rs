@@ -1,0 +1,264 @@
+//! What the client says: command lines, and what they may not be.
+
+use artifact::smtp::Region;
+
+use super::reading::block;
+use super::report::{self, Judged};
+use super::{CLIENT, Context, Dialogue, Next, Passage};
+use crate::anomaly::Anomaly;
+use crate::event::{Action, Kind, ReplyCode};
+use crate::rewrite::mask;
+use crate::scan::Matcher;
+use crate::smtp::line::without_end;
+use crate::smtp::session::Shape;
+use crate::smtp::{ClientEvent, Fault, Verb, path, word};
+use crate::unit::Direction;
+use crate::verdict::{Cause, Observation, Outcome, Rules};
+
+/// What is done about a command line.
+enum Ruling {
+    Pass,
+    /// Overwrite it; `Some` is the class that wants it, `None` the base.
+    Mask(Option<Cause>),
+    Close(Kind, Option<Cause>, ReplyCode),
+}
+
+impl Dialogue {
+    pub(super) fn hear_client<X: Matcher>(
+        &mut self,
+        bytes: &mut [u8],
+        context: &mut Context<'_, X>,
+    ) -> Passage {
+        let mut at = 0;
+        while at < bytes.len() {
+            let here = self.offsets[CLIENT] + at as u64;
+            let event = self.session.client(&bytes[at..], &mut context.stores.lines);
+            self.early &= event == ClientEvent::Blocked;
+            match event {
+                ClientEvent::Blocked => {
+                    if !self.early {
+                        self.early = true;
+                        context.anomaly(Anomaly::EarlyClientData, Direction::ClientToServer, here);
+                    }
+                    return Passage { forward: at, next: Next::Wait };
+                }
+                ClientEvent::Partial(len) => {
+                    self.mask_partial(&mut bytes[at..at + len], context.rules);
+                    at += len;
+                }
+                ClientEvent::Command(len) => match self.command(&mut bytes[at..at + len], here, context) {
+                    Ok(()) => at += len,
+                    Err(reply) => return self.refused(at, reply, context),
+                },
+                ClientEvent::Exchange(len) => at += len,
+                ClientEvent::Text(len) => match self.text(&bytes[at..at + len], context) {
+                    Ok(()) => at += len,
+                    Err(reply) => return self.refused_message(bytes, at, at + len, reply, context),
+                },
+                ClientEvent::Dot(len) => {
+                    self.content.dot();
+                    at += len;
+                }
+                ClientEvent::EndOfData(len) => match self.end_of_data(here, context) {
+                    Ok(()) => at += len,
+                    Err(reply) => return self.refused(at, reply, context),
+                },
+                ClientEvent::Smuggling(len) => {
+                    let judged = Judged::at(Direction::ClientToServer, here);
+                    let reply = ReplyCode::Smuggling;
+                    context.decision(Kind::SmtpSmuggling, &judged, None, Action::Close, Some(reply));
+                    return self.refused_message(bytes, at, at + len, reply, context);
+                }
+                ClientEvent::Tls(len, false) => at += len,
+                ClientEvent::Tls(_, true) => {
+                    self.release(context);
+                    self.gate = super::Gate::Opaque;
+                    context.counters.smtp_opaque += 1;
+                    return Passage { forward: bytes.len(), next: Next::Opaque };
+                }
+                ClientEvent::Fault(fault) => {
+                    let reply = self.fault(fault, &bytes[at..], here, context);
+                    return self.refused(at, reply, context);
+                }
+            }
+        }
+        Passage { forward: at, next: Next::Go }
+    }
+
+    /// A part of a line: its verb is compared as its letters arrive.
+    fn mask_partial(&mut self, piece: &mut [u8], rules: &Rules) {
+        let start = self.session.line_len() - piece.len();
+        if self.masking[CLIENT].is_none() {
+            let line = self.session.line(piece);
+            let verb = word(line);
+            // A line of blanks has no verb yet.
+            let complete = verb.end < line.len() && (!verb.is_empty() || line[verb.end] != b'\r');
+            let Some(illegal) = rules.verbs().illegal_from(&line[verb.clone()], complete) else { return };
+            let from = (verb.start + illegal).max(start);
+            let reaches = from <= verb.end && from < without_end(line).len();
+            if !reaches {
+                return;
+            }
+            self.masking[CLIENT] = Some(verb.len() as u16);
+            mask::command(&mut piece[from - start..]);
+        } else {
+            mask::command(piece);
+        }
+    }
+
+    /// A complete command line, of which `piece` is the last part.
+    fn command<X: Matcher>(
+        &mut self,
+        piece: &mut [u8],
+        here: u64,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        context.counters.smtp_commands += 1;
+        let rules = context.rules;
+        let start = self.session.line_len() - piece.len();
+        let len = self.session.line_len() - 2;
+        let line = without_end(self.session.line(piece));
+        let mut verb_at = word(line);
+        let verb = Verb::new(&line[verb_at.clone()]);
+        // Once octets were overwritten the word is what it was then: letters that came later cannot take that back.
+        let masking = self.masking[CLIENT].take();
+        verb_at.end = masking.map_or(verb_at.end, |len| verb_at.end.min(verb_at.start + usize::from(len)));
+        let name = &line[verb_at.clone()];
+        let judged = Judged::command(here - start as u64, line, len);
+        let path = if matches!(verb, Verb::Mail | Verb::Rcpt) { path::path(line) } else { b"" };
+        let blank = verb_at.start == line.len();
+
+        let ruling = if verb == Verb::Bdat {
+            // Overwritten, its payload would reach the server as commands (RFC 3030, 4.2 warns of it).
+            Ruling::Close(Kind::SmtpInvalidCommand, None, ReplyCode::NotImplemented)
+        } else if !blank && !rules.is_legal_verb(name) {
+            Ruling::Mask(None)
+        } else {
+            let mut seen = rules.command(name, self.session.line_len());
+            let counted = self.facts.recipient_count;
+            match verb {
+                Verb::Mail => scan(self.smtp, Region::Sender, path, &mut seen, context),
+                Verb::Rcpt => {
+                    self.facts.recipient_count = counted.saturating_add(1);
+                    scan(self.smtp, Region::Recipient, path, &mut seen, context);
+                    rules.recipient(&self.facts, &mut seen);
+                }
+                Verb::Data => rules.data(&self.facts, &mut seen),
+                _ => {}
+            }
+            let outcome =
+                rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
+            match outcome {
+                Outcome::Pass | Outcome::Allow => Ruling::Pass,
+                Outcome::Mask(cause) => {
+                    self.facts.recipient_count = counted;
+                    Ruling::Mask(Some(cause))
+                }
+                Outcome::Reset(cause) => Ruling::Close(Kind::SmtpMatch, Some(cause), rules.reply(cause)),
+            }
+        };
+
+        let shape = Shape::new(line);
+        match ruling {
+            Ruling::Pass => {
+                if verb == Verb::Rset && shape.bare {
+                    report::forget(&mut self.audit, &mut self.facts, context);
+                }
+                report::audit_command(&mut self.audit, verb, line, path, context);
+                if matches!(verb, Verb::Ehlo | Verb::Helo) {
+                    self.enhanced = false;
+                }
+                self.sent(verb, shape, &judged, context)
+            }
+            Ruling::Mask(cause) => {
+                let kind = if cause.is_some() { Kind::SmtpMatch } else { Kind::SmtpInvalidCommand };
+                let illegal = rules.verbs().illegal_from(name, true).unwrap_or(name.len());
+                let from = match (start, masking) {
+                    (0, _) | (_, Some(_)) => Some(0),
+                    // Overwriting must change the verb, or the server might execute the line all the same.
+                    _ => Some((verb_at.start + illegal).max(start))
+                        .filter(|from| *from <= verb_at.end && *from < line.len())
+                        .map(|from| from - start),
+                };
+                let Some(from) = from else {
+                    let reply = if cause.is_some() { ReplyCode::Policy } else { ReplyCode::NotImplemented };
+                    context.decision(kind, &judged, cause, Action::Close, Some(reply));
+                    return Err(reply);
+                };
+                self.sent(Verb::Other, Shape::default(), &judged, context)?;
+                mask::command(&mut piece[from..]);
+                context.counters.smtp_masked_commands += 1;
+                context.decision(kind, &judged, cause, Action::Mask, None);
+                Ok(())
+            }
+            Ruling::Close(kind, cause, reply) => {
+                context.decision(kind, &judged, cause, Action::Close, Some(reply));
+                Err(reply)
+            }
+        }
+    }
+
+    /// The command leaves for the server.
+    fn sent<X: Matcher>(
+        &mut self,
+        verb: Verb,
+        shape: Shape,
+        judged: &Judged,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        self.session.command(verb, shape, &mut context.stores.lines).map_err(|_| {
+            context.anomaly(Anomaly::PipelineOverflow, Direction::ClientToServer, judged.offset);
+            let reply = ReplyCode::OutOfSync;
+            context.decision(Kind::SmtpOutOfSync, judged, None, Action::Close, Some(reply));
+            reply
+        })
+    }
+
+    fn fault<X: Matcher>(
+        &mut self,
+        fault: Fault,
+        rest: &[u8],
+        here: u64,
+        context: &mut Context<'_, X>,
+    ) -> ReplyCode {
+        let start = here - self.session.line_len() as u64;
+        // What an AUTH exchange says is a password, and not shown.
+        let held = if self.session.in_exchange() { &[] } else { self.session.line(rest) };
+        let (kind, judged, reply) = match fault {
+            Fault::Octet(at) => {
+                let line = &held[..at.min(held.len())];
+                (Kind::SmtpInvalidCommand, Judged::command(start, line, at), ReplyCode::Line)
+            }
+            Fault::TooLong(limit) => {
+                let line = &held[..limit.min(held.len())];
+                (Kind::SmtpLineTooLong, Judged::command(start, line, limit + 1), ReplyCode::Line)
+            }
+            Fault::NoRoom => (
+                Kind::ResourceExhausted,
+                Judged::at(Direction::ClientToServer, start),
+                ReplyCode::Unavailable,
+            ),
+            Fault::NoTls => (
+                Kind::SmtpStarttlsInjection,
+                Judged::at(Direction::ClientToServer, here),
+                ReplyCode::OutOfSync,
+            ),
+        };
+        context.decision(kind, &judged, None, Action::Close, Some(reply));
+        reply
+    }
+}
+
+/// Scans a path, if the policy asks about it.
+fn scan<X: Matcher>(
+    smtp: u16,
+    region: Region,
+    path: &[u8],
+    seen: &mut Observation,
+    context: &mut Context<'_, X>,
+) {
+    if context.rules.asks(region) {
+        let hits = block(context.matcher, context.counters, smtp, region, path);
+        seen.scanned(context.rules, region, &hits);
+    }
+}

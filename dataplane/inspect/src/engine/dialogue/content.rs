@@ -1,0 +1,201 @@
+//! Messages: counted, read, judged; and swallowed when they are refused.
+
+use super::reading::{Reading, judge};
+use super::report::{self, Judged};
+use super::{CLIENT, Context, Dialogue, Gate, Next, Passage, SWALLOW_LIMIT, SWALLOW_TIME};
+use crate::anomaly::Anomaly;
+use crate::event::{Action, Kind, ReplyCode};
+use crate::scan::{CriterionSet, Matcher};
+use crate::smtp::ClientEvent;
+use crate::unit::Direction;
+
+/// The message under way.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    /// A dot at the start of a line, of which the next octet will tell whether it is content.
+    dot: bool,
+    /// How far it is read, where the policy asks for more than its length.
+    reading: Option<Box<Reading>>,
+}
+
+impl Content {
+    /// Such a dot, or what followed it on the way to the end of data.
+    pub fn dot(&mut self) {
+        self.dot = true;
+    }
+
+    /// Gives back what it holds.
+    pub fn end<X: Matcher>(&mut self, context: &mut Context<'_, X>) {
+        if let Some(mut reading) = self.reading.take() {
+            if let Some(stream) = reading.stream.take() {
+                context.matcher.close(stream, &mut CriterionSet::default());
+            }
+            reading.message.restart(&mut context.stores.fields);
+            context.stores.messages.give(reading);
+        }
+    }
+}
+
+impl Dialogue {
+    /// The server is ready for content.
+    pub(super) fn begin_content(&mut self) {
+        self.content_start = self.offsets[CLIENT];
+        self.content.dot = false;
+    }
+
+    /// Text of a message.
+    pub(super) fn text<X: Matcher>(
+        &mut self,
+        text: &[u8],
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        // RFC 5321, 4.5.2: a dot that starts a line and is not alone was added by the sender. It is content that was
+        // moved, but not text that anyone reads.
+        let mut stuffed = core::mem::take(&mut self.content.dot);
+        let mut text = text;
+        while !text.is_empty() {
+            // Cut where a limit is passed, so that what is decided first does not depend on how the message is cut.
+            let room = usize::try_from(context.rules.room_for_data(&self.facts)).unwrap_or(usize::MAX);
+            let (piece, rest) =
+                text.split_at(text.len().min(room.saturating_sub(usize::from(stuffed)).max(1)));
+            self.read(piece, stuffed, context)?;
+            self.count(piece.len() as u64 + u64::from(stuffed), context)?;
+            text = rest;
+            stuffed = false;
+        }
+        Ok(())
+    }
+
+    /// Reads text as part of a MIME message, if the policy asks for that.
+    fn read<X: Matcher>(
+        &mut self,
+        text: &[u8],
+        stuffed: bool,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        if !context.rules.wants().mime {
+            return Ok(());
+        }
+        self.take_reading(context)?;
+        let Some(reading) = self.content.reading.as_deref_mut() else { return Ok(()) };
+        if stuffed {
+            reading.message.skip_dot();
+        }
+        reading.push(text, self.smtp, &mut self.facts, self.content_start, context)
+    }
+
+    fn take_reading<X: Matcher>(&mut self, context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
+        if self.content.reading.is_none() {
+            let Some(mut reading) = context.stores.messages.take() else {
+                return Err(self.exhausted(context));
+            };
+            reading.restart(&mut context.stores.fields);
+            self.content.reading = Some(reading);
+        }
+        Ok(())
+    }
+
+    fn exhausted<X: Matcher>(&self, context: &mut Context<'_, X>) -> ReplyCode {
+        let judged = Judged::at(Direction::ClientToServer, self.content_start);
+        let reply = ReplyCode::Unavailable;
+        context.decision(Kind::ResourceExhausted, &judged, None, Action::Close, Some(reply));
+        reply
+    }
+
+    fn count<X: Matcher>(&mut self, len: u64, context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
+        context.counters.smtp_content_bytes += len;
+        let before = self.facts.content_len;
+        self.facts.content_len = before.saturating_add(len);
+        let seen = context.rules.data_grew(before, self.facts.content_len);
+        let judged = self.judged();
+        judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
+        // Cisco ESMTP document, `ip inspect name ... max-data`: octets of all messages of the session.
+        let total = self.facts.earlier_len.saturating_add(self.facts.content_len);
+        match context.rules.max_data() {
+            Some(limit) if total > limit => {
+                let value_len = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+                let judged = Judged { value_len, ..self.judged() };
+                let reply = ReplyCode::Policy;
+                context.decision(Kind::SmtpMatch, &judged, None, Action::Close, Some(reply));
+                Err(reply)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn judged(&self) -> Judged {
+        Judged::at(Direction::ClientToServer, self.content_start)
+    }
+
+    /// The end of data is complete: the last moment at which the message can be refused.
+    pub(super) fn end_of_data<X: Matcher>(
+        &mut self,
+        here: u64,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        let mut seen = context.rules.data_ended(self.facts.content_len);
+        if context.rules.wants().mime {
+            self.take_reading(context)?;
+            if let Some(reading) = self.content.reading.as_deref_mut() {
+                reading.finish(self.smtp, &mut self.facts, self.content_start, context)?;
+                seen.merge(&reading.absent(context.rules));
+            }
+        }
+        let judged = self.judged();
+        judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
+        self.content.end(context);
+        self.session.end_of_data().map_err(|_| {
+            let judged = Judged::at(Direction::ClientToServer, here);
+            context.anomaly(Anomaly::PipelineOverflow, Direction::ClientToServer, here);
+            let reply = ReplyCode::OutOfSync;
+            context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
+            reply
+        })?;
+        report::message_sent(&mut self.audit, &mut self.facts, context);
+        Ok(())
+    }
+
+    /// The message is refused: nothing from octet `forward` on leaves. Its sender reads no reply before the end of
+    /// data, so the rest, from octet `from` on, is swallowed.
+    pub(super) fn refused_message<X: Matcher>(
+        &mut self,
+        bytes: &[u8],
+        forward: usize,
+        from: usize,
+        reply: ReplyCode,
+        context: &mut Context<'_, X>,
+    ) -> Passage {
+        self.release(context);
+        self.gate = Gate::Swallow { reply, left: SWALLOW_LIMIT, until: context.now + SWALLOW_TIME };
+        Passage { forward, ..self.swallow(bytes, from, context) }
+    }
+
+    /// Follows a refused message to its true end.
+    pub(super) fn swallow<X: Matcher>(
+        &mut self,
+        bytes: &[u8],
+        from: usize,
+        context: &mut Context<'_, X>,
+    ) -> Passage {
+        let Gate::Swallow { reply, left, until } = &mut self.gate else {
+            return Passage { forward: 0, next: Next::Go };
+        };
+        let reply = *reply;
+        let taken = (bytes.len() - from) as u64;
+        if *left < taken || context.now >= *until {
+            let here = self.offsets[CLIENT];
+            context.anomaly(Anomaly::SwallowLimit, Direction::ClientToServer, here);
+            return self.closed(0, reply, context);
+        }
+        *left -= taken;
+        let mut at = from;
+        while at < bytes.len() {
+            match self.session.client(&bytes[at..], &mut context.stores.lines) {
+                ClientEvent::Text(len) | ClientEvent::Dot(len) | ClientEvent::Smuggling(len) => at += len,
+                // The end of data; nothing else can come in content.
+                _ => return self.closed(0, reply, context),
+            }
+        }
+        Passage { forward: 0, next: Next::Swallow }
+    }
+}

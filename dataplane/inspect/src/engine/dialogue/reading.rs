@@ -1,0 +1,253 @@
+//! A message read as MIME, and what the policy says of its regions.
+
+use artifact::smtp::Region;
+
+use super::Context;
+use super::report::{self, Judged};
+use crate::counter::Counters;
+use crate::event::{Action, Journal, Kind, ReplyCode};
+use crate::mime::{Field, Message, NoRoom, Sink};
+use crate::scan::{CriterionSet, Matcher, NoStream, StreamId};
+use crate::shelf::Shelf;
+use crate::unit::Direction;
+use crate::verdict::{Facts, Observation, Outcome, Rules};
+
+/// A message that is read as MIME.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub message: Message,
+    /// The scan of the text under way.
+    pub stream: Option<StreamId>,
+    /// Text is under way, whether the policy has patterns for it or not.
+    in_text: bool,
+    /// What was found in header fields and in text.
+    found: CriterionSet,
+}
+
+impl Reading {
+    /// Ready for a new message.
+    pub fn restart(&mut self, fields: &mut Shelf<Field>) {
+        self.message.restart(fields);
+        self.in_text = false;
+        self.found = CriterionSet::EMPTY;
+    }
+
+    /// The next octets, without dot-stuffing.
+    ///
+    /// # Errors
+    /// The reply with which the message is refused; the decision is reported.
+    pub fn push<X: Matcher>(
+        &mut self,
+        text: &[u8],
+        smtp: u16,
+        facts: &mut Facts,
+        start: u64,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        self.with(smtp, facts, start, context, |message, fields, judge| message.push(text, fields, judge))
+    }
+
+    /// The end of the message.
+    ///
+    /// # Errors
+    /// As for [`Reading::push`].
+    pub fn finish<X: Matcher>(
+        &mut self,
+        smtp: u16,
+        facts: &mut Facts,
+        start: u64,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        self.with(smtp, facts, start, context, |message, fields, judge| message.finish(fields, judge))
+    }
+
+    /// Text patterns that were asked for in the negative, at the end of the message.
+    pub fn absent(&self, rules: &Rules) -> Observation {
+        let mut seen = Observation::default();
+        seen.ended(rules, Region::Body, &self.found);
+        seen
+    }
+
+    fn with<X: Matcher>(
+        &mut self,
+        smtp: u16,
+        facts: &mut Facts,
+        start: u64,
+        context: &mut Context<'_, X>,
+        read: impl FnOnce(&mut Message, &mut Shelf<Field>, &mut Judge<'_, X>) -> Result<(), NoRoom>,
+    ) -> Result<(), ReplyCode> {
+        let mut judge = Judge {
+            smtp,
+            rules: context.rules,
+            matcher: context.matcher,
+            journal: context.journal,
+            counters: context.counters,
+            facts,
+            start,
+            stream: &mut self.stream,
+            in_text: &mut self.in_text,
+            found: &mut self.found,
+            result: Ok(()),
+        };
+        let read = read(&mut self.message, &mut context.stores.fields, &mut judge);
+        if read.is_err() && judge.result.is_ok() {
+            judge.exhausted();
+        }
+        judge.result
+    }
+}
+
+/// Hears what is in a message and asks the policy about it, until that refuses.
+struct Judge<'a, X> {
+    smtp: u16,
+    rules: &'a Rules,
+    matcher: &'a mut X,
+    journal: &'a mut Journal,
+    counters: &'a mut Counters,
+    facts: &'a mut Facts,
+    start: u64,
+    stream: &'a mut Option<StreamId>,
+    in_text: &'a mut bool,
+    found: &'a mut CriterionSet,
+    result: Result<(), ReplyCode>,
+}
+
+impl<X: Matcher> Judge<'_, X> {
+    fn judge(&mut self, seen: &Observation, judged: Judged) {
+        if self.result.is_ok() {
+            self.result = judge(self.rules, self.facts, seen, judged, self.journal);
+        }
+    }
+
+    fn at(&self) -> Judged {
+        Judged::at(Direction::ClientToServer, self.start)
+    }
+
+    fn octets(&self, octets: &[u8]) -> Judged {
+        Judged::octets(Direction::ClientToServer, self.start, octets)
+    }
+
+    fn block(&mut self, region: Region, octets: &[u8]) -> CriterionSet {
+        block(self.matcher, self.counters, self.smtp, region, octets)
+    }
+
+    /// The session cannot be inspected, so it is refused.
+    fn exhausted(&mut self) {
+        let reply = ReplyCode::Unavailable;
+        let judged = self.at();
+        report::decision(self.journal, Kind::ResourceExhausted, &judged, None, Action::Close, Some(reply));
+        self.result = Err(reply);
+    }
+
+    fn found_in_text(&mut self, hits: &CriterionSet) {
+        self.counters.scan_hits += hits.iter().count() as u64;
+        // A pattern is found again wherever it ends again; that is no news.
+        let mut news = *hits;
+        news.subtract(self.found);
+        if !news.is_empty() {
+            self.found.union(&news);
+            let mut seen = Observation::default();
+            seen.found(&news);
+            self.judge(&seen, self.at());
+        }
+    }
+}
+
+impl<X: Matcher> Sink for Judge<'_, X> {
+    fn field(&mut self, field: &[u8]) {
+        if self.result.is_ok() && self.rules.wants().header {
+            let hits = self.block(Region::Header, field);
+            self.found.union(&hits);
+            let mut seen = Observation::default();
+            seen.found(&hits);
+            self.judge(&seen, self.octets(field));
+        }
+    }
+
+    fn header_end(&mut self, len: u64) {
+        let mut seen = self.rules.header_ended(len);
+        seen.ended(self.rules, Region::Header, self.found);
+        let value_len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.judge(&seen, Judged { value_len, ..self.at() });
+    }
+
+    fn content_type(&mut self, value: &[u8]) {
+        if self.result.is_ok() && self.rules.asks(Region::ContentType) {
+            let hits = self.block(Region::ContentType, value);
+            let mut seen = Observation::default();
+            seen.scanned(self.rules, Region::ContentType, &hits);
+            self.judge(&seen, self.octets(value));
+        }
+    }
+
+    fn encoding(&mut self, token: &[u8], ambiguous: bool) {
+        let seen = self.rules.encoding(token, ambiguous);
+        self.judge(&seen, self.octets(token));
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        if self.result.is_err() || !self.rules.wants().body {
+            return;
+        }
+        if !*self.in_text {
+            *self.in_text = true;
+            match self.matcher.open(self.smtp, Region::Body) {
+                Ok(stream) => *self.stream = stream,
+                Err(NoStream) => return self.exhausted(),
+            }
+        }
+        if let Some(stream) = self.stream.as_ref() {
+            let mut hits = CriterionSet::EMPTY;
+            self.matcher.stream(stream, text, &mut hits);
+            self.counters.scans += 1;
+            self.counters.scanned_bytes += text.len() as u64;
+            self.found_in_text(&hits);
+        }
+    }
+
+    fn text_end(&mut self) {
+        *self.in_text = false;
+        if let Some(stream) = self.stream.take() {
+            let mut hits = CriterionSet::EMPTY;
+            self.matcher.close(stream, &mut hits);
+            self.found_in_text(&hits);
+        }
+    }
+}
+
+/// Scans octets as a whole.
+pub(super) fn block<X: Matcher>(
+    matcher: &mut X,
+    counters: &mut Counters,
+    smtp: u16,
+    region: Region,
+    octets: &[u8],
+) -> CriterionSet {
+    let mut hits = CriterionSet::EMPTY;
+    matcher.block(smtp, region, octets, &mut hits);
+    counters.scans += 1;
+    counters.scanned_bytes += octets.len() as u64;
+    counters.scan_hits += hits.iter().count() as u64;
+    hits
+}
+
+/// Asks the policy about content, which is passed or refused but never overwritten (DKIM).
+///
+/// # Errors
+/// The reply with which it is refused; the decision is reported.
+pub(super) fn judge(
+    rules: &Rules,
+    facts: &mut Facts,
+    seen: &Observation,
+    judged: Judged,
+    journal: &mut Journal,
+) -> Result<(), ReplyCode> {
+    match rules.judge(facts, seen, |noted| report::noted(journal, &judged, noted)) {
+        Outcome::Pass | Outcome::Allow | Outcome::Mask(_) => Ok(()),
+        Outcome::Reset(cause) => {
+            let reply = rules.reply(cause);
+            report::decision(journal, Kind::SmtpMatch, &judged, Some(cause), Action::Close, Some(reply));
+            Err(reply)
+        }
+    }
+}

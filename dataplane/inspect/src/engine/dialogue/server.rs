@@ -1,0 +1,249 @@
+//! What the server says: replies, matched with commands, and the keywords of EHLO.
+
+use super::Next;
+use super::report::{self, Judged};
+use super::{Context, Dialogue, Gate, Passage, SERVER};
+use crate::anomaly::Anomaly;
+use crate::event::{Action, Kind, ReplyCode};
+use crate::rewrite::mask;
+use crate::scan::Matcher;
+use crate::smtp::line::without_end;
+use crate::smtp::reply::REPLY_LINE_LIMIT;
+use crate::smtp::{Answer, Answered, ServerEvent, word};
+use crate::unit::Direction;
+use crate::verdict::{Outcome, Rules};
+
+/// Octets of a reply line before its text: code and separator.
+const TEXT: usize = 4;
+
+/// Why the session is refused by what the server said, and whether the reply that did it may still be read.
+struct Refusal {
+    reply: ReplyCode,
+    passes: bool,
+}
+
+impl Dialogue {
+    pub(super) fn hear_server<X: Matcher>(
+        &mut self,
+        bytes: &mut [u8],
+        context: &mut Context<'_, X>,
+    ) -> Passage {
+        let mut at = 0;
+        // Where the reply under way begins, if none of it has left.
+        let mut reply_start = None;
+        while at < bytes.len() {
+            let here = self.offsets[SERVER] + at as u64;
+            if !self.session.is_replying() {
+                reply_start = Some(at);
+            }
+            match self.session.server(&bytes[at..], &mut context.stores.lines) {
+                ServerEvent::Partial(len, keyword) => {
+                    if keyword {
+                        self.mask_partial_keyword(&mut bytes[at..at + len], context.rules);
+                    }
+                    at += len;
+                }
+                ServerEvent::Line(len, keyword) => {
+                    let whole_line = self.session.reply_line_len() as usize == len;
+                    // Nothing but whole lines may stand before the gateway's own reply.
+                    let before = reply_start.unwrap_or(if whole_line { at } else { at + len });
+                    match self.reply_line(&mut bytes[at..at + len], keyword, here, context) {
+                        Ok(()) => at += len,
+                        Err(Refusal { reply, passes }) => {
+                            let forward = if passes { at + len } else { before };
+                            return self.refused_by_server(forward, reply, context);
+                        }
+                    }
+                    if let Gate::Drain { reply, .. } = self.gate
+                        && self.session.is_answered()
+                    {
+                        return self.closed(at, reply, context);
+                    }
+                }
+                event => {
+                    let reply = self.server_fault(event, here, context);
+                    return self.refused_by_server(at, reply, context);
+                }
+            }
+        }
+        let draining = matches!(self.gate, Gate::Drain { .. });
+        Passage { forward: at, next: if draining { Next::Drain } else { Next::Go } }
+    }
+
+    /// In content the client reads no reply before its end of data.
+    fn refused_by_server<X: Matcher>(
+        &mut self,
+        forward: usize,
+        reply: ReplyCode,
+        context: &mut Context<'_, X>,
+    ) -> Passage {
+        match self.gate {
+            Gate::Drain { reply, .. } => self.closed(forward, reply, context),
+            _ if self.session.in_content() => self.refused_message(&[], forward, 0, reply, context),
+            _ => self.closed(forward, reply, context),
+        }
+    }
+
+    fn server_fault<X: Matcher>(
+        &mut self,
+        event: ServerEvent,
+        here: u64,
+        context: &mut Context<'_, X>,
+    ) -> ReplyCode {
+        let judged = Judged::at(Direction::ServerToClient, here);
+        let (kind, reply) = match event {
+            ServerEvent::NoRoom => (Kind::ResourceExhausted, ReplyCode::Unavailable),
+            ServerEvent::NoTls => (Kind::SmtpStarttlsInjection, ReplyCode::OutOfSync),
+            _ => {
+                context.anomaly(Anomaly::MalformedReply, Direction::ServerToClient, here);
+                (Kind::SmtpOutOfSync, ReplyCode::OutOfSync)
+            }
+        };
+        context.decision(kind, &judged, None, Action::Close, Some(reply));
+        reply
+    }
+
+    /// A part of a line with a keyword: compared as its letters arrive.
+    fn mask_partial_keyword(&mut self, piece: &mut [u8], rules: &Rules) {
+        let start = self.session.reply_line_len() as usize - piece.len();
+        if self.masking[SERVER].is_some() {
+            mask::keyword(piece);
+            return;
+        }
+        let line = self.session.reply_line(piece);
+        let Some(text) = line.get(TEXT..) else { return };
+        let keyword = word(text);
+        let complete = keyword.end < text.len() && (!keyword.is_empty() || text[keyword.end] != b'\r');
+        let Some(illegal) = rules.keywords().illegal_from(&text[keyword.clone()], complete) else { return };
+        let from = (TEXT + keyword.start + illegal).max(start);
+        if from <= TEXT + keyword.end && from < without_end(line).len() {
+            self.masking[SERVER] = Some(keyword.len() as u16);
+            mask::keyword(&mut piece[from - start..]);
+        }
+    }
+
+    /// A complete line, of which `piece` is the last part.
+    fn reply_line<X: Matcher>(
+        &mut self,
+        piece: &mut [u8],
+        keyword: bool,
+        here: u64,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), Refusal> {
+        if self.session.reply_line_len() > REPLY_LINE_LIMIT {
+            context.anomaly(Anomaly::ReplyLineTooLong, Direction::ServerToClient, here);
+        }
+        if keyword {
+            self.keyword(piece, here, context).map_err(|reply| Refusal { reply, passes: false })?;
+        }
+        let Some(answer) = self.session.reply(&mut context.stores.lines) else { return Ok(()) };
+        context.counters.smtp_replies += 1;
+        self.answered(answer, here, context)
+    }
+
+    /// A line of the EHLO reply.
+    fn keyword<X: Matcher>(
+        &mut self,
+        piece: &mut [u8],
+        here: u64,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        let rules = context.rules;
+        let start = self.session.reply_line_len() as usize - piece.len();
+        let masking = self.masking[SERVER].take();
+        let line = without_end(self.session.reply_line(piece));
+        let text = line.get(TEXT..).unwrap_or_default();
+        let mut at = word(text);
+        at.end = masking.map_or(at.end, |len| at.end.min(at.start + usize::from(len)));
+        if at.start == text.len() {
+            return Ok(());
+        }
+        let name = &text[at.clone()];
+        let judged = Judged::octets(Direction::ServerToClient, here - start as u64, text);
+
+        let cause = if rules.is_legal_keyword(name) {
+            let seen = rules.keyword(name);
+            match rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted))
+            {
+                Outcome::Pass | Outcome::Allow => {
+                    self.enhanced |= name.eq_ignore_ascii_case(b"ENHANCEDSTATUSCODES");
+                    return Ok(());
+                }
+                Outcome::Reset(cause) => {
+                    let reply = rules.reply(cause);
+                    context.decision(Kind::SmtpMatch, &judged, Some(cause), Action::Close, Some(reply));
+                    return Err(reply);
+                }
+                Outcome::Mask(cause) => Some(cause),
+            }
+        } else {
+            None
+        };
+
+        let kind = if cause.is_some() { Kind::SmtpMatch } else { Kind::SmtpEhloMasked };
+        let illegal = rules.keywords().illegal_from(name, true).unwrap_or(name.len());
+        let from = match masking {
+            Some(_) => Some(0),
+            None if start <= TEXT => Some(TEXT - start),
+            // Overwriting must change the keyword, or the client might believe it all the same.
+            None => Some((TEXT + at.start + illegal).max(start))
+                .filter(|from| *from <= TEXT + at.end && *from < line.len())
+                .map(|from| from - start),
+        };
+        let Some(from) = from else {
+            let reply = ReplyCode::Policy;
+            context.decision(kind, &judged, cause, Action::Close, Some(reply));
+            return Err(reply);
+        };
+        mask::keyword(&mut piece[from..]);
+        context.counters.smtp_masked_keywords += 1;
+        context.decision(kind, &judged, cause, Action::Mask, None);
+        Ok(())
+    }
+
+    /// A complete reply.
+    fn answered<X: Matcher>(
+        &mut self,
+        answer: Answer,
+        here: u64,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), Refusal> {
+        match answer.to {
+            Answered::Plain | Answered::StartTls => {}
+            Answered::Forgotten => report::forget(&mut self.audit, &mut self.facts, context),
+            Answered::Data => self.begin_content(),
+            Answered::EndOfData => {
+                if matches!(answer.code, 200..300) {
+                    context.counters.smtp_messages += 1;
+                }
+                report::message_answered(&mut self.audit, answer.code, context);
+            }
+            Answered::Rcpt { refused } => {
+                self.facts.refused_count = self.facts.refused_count.saturating_add(u32::from(refused));
+                let seen = context.rules.recipient_reply(&self.facts);
+                let judged = Judged::at(Direction::ServerToClient, here);
+                let rules = context.rules;
+                let outcome = rules
+                    .judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
+                if let Outcome::Reset(cause) = outcome
+                    && self.gate == Gate::Open
+                {
+                    let reply = rules.reply(cause);
+                    context.decision(Kind::SmtpMatch, &judged, Some(cause), Action::Close, Some(reply));
+                    return Err(Refusal { reply, passes: true });
+                }
+            }
+            Answered::Unsolicited => {
+                context.anomaly(Anomaly::UnsolicitedReply, Direction::ServerToClient, here);
+            }
+            Answered::OutOfStep => {
+                context.anomaly(Anomaly::UnsolicitedReply, Direction::ServerToClient, here);
+                let judged = Judged::at(Direction::ServerToClient, here);
+                let reply = ReplyCode::OutOfSync;
+                context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
+                return Err(Refusal { reply, passes: false });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! One header field, unfolded (RFC 5322, 2.2).
+
+/// Octets of a header field that are looked at in one piece, its name included.
+pub const FIELD_LEN: usize = 8192;
+
+/// A longer field is looked at in several pieces, each with the field's name in front and this much of the piece before.
+pub const FIELD_OVERLAP: usize = 1024;
+
+/// A field under way. Only messages whose header is being read have one.
+#[derive(Debug)]
+pub struct Field {
+    len: usize,
+    /// Lines were joined to the first one.
+    folded: bool,
+    /// Pieces of the field were given out already.
+    continued: bool,
+    bytes: [u8; FIELD_LEN],
+}
+
+impl Default for Field {
+    fn default() -> Self {
+        Self { len: 0, folded: false, continued: false, bytes: [0; FIELD_LEN] }
+    }
+}
+
+impl Field {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        (self.len, self.folded, self.continued) = (0, false, false);
+    }
+
+    /// Nothing has come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Its octets, the end of its last line included.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Its octets without the end of its last line.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        let mut text = self.bytes();
+        while let [rest @ .., b'\r' | b'\n'] = text {
+            text = rest;
+        }
+        text
+    }
+
+    /// Whether it is one line so far, and nothing of it was given out.
+    #[must_use]
+    pub fn is_one_line(&self) -> bool {
+        !self.folded && !self.continued
+    }
+
+    /// Whether this is its first piece.
+    #[must_use]
+    pub fn is_start(&self) -> bool {
+        !self.continued
+    }
+
+    /// Room left, in octets.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        FIELD_LEN - self.len
+    }
+
+    /// A line that starts with a blank follows: only the line end between the two goes.
+    pub fn fold(&mut self) {
+        self.len = self.text().len();
+        self.folded = true;
+    }
+
+    /// Adds octets; there must be [`Field::room`] for them, what is beyond it is lost.
+    pub fn append(&mut self, bytes: &[u8]) {
+        let len = bytes.len().min(self.room());
+        self.bytes[self.len..self.len + len].copy_from_slice(&bytes[..len]);
+        self.len += len;
+    }
+
+    /// Makes room by forgetting all but name and [`FIELD_OVERLAP`].
+    pub fn slide(&mut self) {
+        let name = name(self.bytes()).map_or(0, |name| name.len()).min(FIELD_OVERLAP);
+        // The colon stands behind the name, whatever stood between them.
+        self.bytes[name] = b':';
+        let tail = self.len.saturating_sub(FIELD_OVERLAP).max(name + 1);
+        self.bytes.copy_within(tail..self.len, name + 1);
+        self.len = name + 1 + (self.len - tail);
+        self.continued = true;
+    }
+}
+
+/// The name of a field, or `None` where a line is no field: printable octets but no colon, then a colon. Blanks before it
+/// are tolerated, as by Postfix.
+pub(super) fn name(line: &[u8]) -> Option<&[u8]> {
+    let len = line.iter().position(|byte| !matches!(byte, 33..=57 | 59..=126))?;
+    let colon = line[len..].iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    (len > 0 && line[len + colon] == b':').then_some(&line[..len])
+}
+
+/// What stands behind the colon, without blanks around it.
+pub(super) fn value(field: &[u8]) -> &[u8] {
+    let at = field.iter().position(|byte| *byte == b':').map_or(field.len(), |at| at + 1);
+    field[at..].trim_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (line, expected) in [
+            ("Subject: x", Some("Subject")),
+            ("X-A:", Some("X-A")),
+            ("To \t: x", Some("To")),
+            (": x", None),
+            ("no colon", None),
+            ("no\r\n", None),
+            ("n\u{e9}: x", None),
+            ("", None),
+        ] {
+            assert_eq!(name(line.as_bytes()), expected.map(str::as_bytes), "{line}");
+        }
+        assert_eq!(value(b"A:  b c \t"), b"b c");
+        assert_eq!(value(b"A"), b"");
+    }
+
+    #[test]
+    fn only_the_line_end_goes_between_folded_lines() {
+        let mut field = Field::default();
+        field.append(b"Subject: a\r\n");
+        assert!(field.is_one_line());
+        field.fold();
+        field.append(b"\tb\r\n");
+        assert_eq!(field.text(), b"Subject: a\tb");
+        assert!(!field.is_one_line());
+    }
+
+    #[test]
+    fn a_long_field_slides_past_with_its_name() {
+        let mut field = Field::default();
+        field.append(b"To : ");
+        field.append(&[b'a'; FIELD_LEN]);
+        assert_eq!(field.room(), 0);
+        field.slide();
+        assert_eq!(field.bytes().len(), 3 + FIELD_OVERLAP);
+        assert!(field.bytes().starts_with(b"To:aaa") && !field.is_start());
+        field.append(&[b'b'; FIELD_LEN - 3 - FIELD_OVERLAP]);
+        assert_eq!(field.room(), 0);
+        field.slide();
+        assert!(field.bytes().starts_with(b"To:bbb"));
+    }
+}

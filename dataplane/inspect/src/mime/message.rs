@@ -1,0 +1,541 @@
+//! A message, read as its octets come.
+
+use memchr::{memchr, memchr_iter};
+
+use super::boundary::{Boundaries, DELIMITER_LIMIT, Delimiter};
+use super::content_type::{Boundary, Kind, encoding, is_plain, parse};
+use super::field::{Field, name, value};
+use crate::shelf::Shelf;
+
+/// Who hears what is found, in the order of the message.
+pub trait Sink {
+    /// A field of the message's own header, unfolded, `Name: value`. Fields longer than [`super::FIELD_LEN`] come in
+    /// several pieces.
+    fn field(&mut self, field: &[u8]);
+    /// The message's own header is complete; octets through its empty line, stuffed dots included.
+    fn header_end(&mut self, len: u64);
+    /// The value of a Content-Type field, of the message or of a part.
+    fn content_type(&mut self, value: &[u8]);
+    /// The token of a Content-Transfer-Encoding field, of the message or of a part; `ambiguous` when readers may
+    /// differ about how the entity is encoded or divided.
+    fn encoding(&mut self, token: &[u8], ambiguous: bool);
+    /// Octets of a text that is not encoded, line ends included; those of one part follow each other.
+    fn text(&mut self, text: &[u8]);
+    /// The text is complete.
+    fn text_end(&mut self);
+}
+
+/// A header must be read and there is no [`Field`] to read it with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// The header of the message, or of a part.
+    #[default]
+    Header,
+    /// Octets that are text.
+    Text,
+    /// Octets that are not.
+    Opaque,
+}
+
+/// What the header under way has said of its body.
+#[derive(Debug, Clone, Copy, Default)]
+struct Entity {
+    kind: Kind,
+    boundary: Option<Boundary>,
+    typed: bool,
+    encoded: bool,
+    has_encoding: bool,
+}
+
+/// A message under way.
+#[derive(Debug, Default)]
+pub struct Message {
+    phase: Phase,
+    entity: Entity,
+    boundaries: Boundaries,
+    field: Option<Box<Field>>,
+    /// Nothing of the message's own header is complete yet, or it is under way.
+    own_header_ended: bool,
+    /// Octets of it, and how many there were at the start of the line.
+    header_len: u64,
+    header_len_at_line: u64,
+    /// The last octet was not a line end.
+    in_line: bool,
+    /// Text was given out and not ended.
+    in_text: bool,
+    /// A line that may be a delimiter.
+    candidate: Candidate,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    len: usize,
+    bytes: [u8; DELIMITER_LIMIT],
+}
+
+impl Default for Candidate {
+    fn default() -> Self {
+        Self { len: 0, bytes: [0; DELIMITER_LIMIT] }
+    }
+}
+
+impl Message {
+    /// Ready for a new message.
+    pub fn restart(&mut self, fields: &mut Shelf<Field>) {
+        fields.give_from(&mut self.field);
+        *self = Self::default();
+    }
+
+    /// A dot was left out in front of the next octets.
+    pub fn skip_dot(&mut self) {
+        self.header_len += u64::from(!self.own_header_ended);
+    }
+
+    /// The next octets.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; what they hold was not looked at to the end.
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        fields: &mut Shelf<Field>,
+        sink: &mut impl Sink,
+    ) -> Result<(), NoRoom> {
+        let mut bytes = bytes;
+        while let Some(first) = bytes.first() {
+            let may_delimit = !self.in_line && *first == b'-' && !self.boundaries.is_empty();
+            let taken = if self.candidate.len > 0 || may_delimit {
+                self.gather(bytes, fields, sink)?
+            } else if self.phase == Phase::Header {
+                self.header(bytes, fields, sink)?
+            } else {
+                self.body(bytes, sink)
+            };
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
+    /// The message is complete.
+    ///
+    /// # Errors
+    /// As for [`Message::push`].
+    pub fn finish(&mut self, fields: &mut Shelf<Field>, sink: &mut impl Sink) -> Result<(), NoRoom> {
+        self.give_up_candidate(fields, sink)?;
+        if self.phase == Phase::Header {
+            self.end_field(sink);
+            self.end_header(sink);
+        }
+        self.end_text(sink);
+        fields.give_from(&mut self.field);
+        Ok(())
+    }
+
+    /// A line that starts like a delimiter is kept until it is known whether it is one.
+    fn gather(
+        &mut self,
+        bytes: &[u8],
+        fields: &mut Shelf<Field>,
+        sink: &mut impl Sink,
+    ) -> Result<usize, NoRoom> {
+        let line = &bytes[..memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1)];
+        let Candidate { len, bytes: kept } = &mut self.candidate;
+        let taken = line.len().min(DELIMITER_LIMIT - *len);
+        kept[*len..*len + taken].copy_from_slice(&line[..taken]);
+        *len += taken;
+        let line = &kept[..*len];
+        if line.ends_with(b"\n") {
+            if let Some(delimiter) = self.boundaries.delimiter(line) {
+                self.candidate.len = 0;
+                self.delimited(delimiter, sink);
+                return Ok(taken);
+            }
+        } else if line.len() < DELIMITER_LIMIT && (line.starts_with(b"--") || line == b"-") {
+            return Ok(taken);
+        }
+        self.give_up_candidate(fields, sink)?;
+        Ok(taken)
+    }
+
+    /// What was kept is part of the entity after all.
+    fn give_up_candidate(&mut self, fields: &mut Shelf<Field>, sink: &mut impl Sink) -> Result<(), NoRoom> {
+        let Candidate { len, bytes } = core::mem::take(&mut self.candidate);
+        let mut line = &bytes[..len];
+        while !line.is_empty() {
+            let taken = if self.phase == Phase::Header {
+                self.header(line, fields, sink)?
+            } else {
+                self.give_text(line, sink);
+                self.in_line = !line.ends_with(b"\n");
+                line.len()
+            };
+            line = &line[taken..];
+        }
+        Ok(())
+    }
+
+    fn delimited(&mut self, delimiter: Delimiter, sink: &mut impl Sink) {
+        if self.phase == Phase::Header {
+            self.end_field(sink);
+        }
+        self.end_text(sink);
+        let inside = delimiter.level + usize::from(!delimiter.closes);
+        self.boundaries.truncate(inside);
+        self.entity = Entity::default();
+        self.in_line = false;
+        self.phase = if delimiter.closes { Phase::Text } else { Phase::Header };
+    }
+
+    /// Takes one line of a header, or a part of one.
+    fn header(
+        &mut self,
+        bytes: &[u8],
+        fields: &mut Shelf<Field>,
+        sink: &mut impl Sink,
+    ) -> Result<usize, NoRoom> {
+        let piece = &bytes[..memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1)];
+        if self.field.is_none() {
+            let mut field = fields.take().ok_or(NoRoom)?;
+            field.clear();
+            self.field = Some(field);
+        }
+        if !self.in_line {
+            self.header_len_at_line = self.header_len;
+            let folds = matches!(piece[0], b' ' | b'\t');
+            match self.field.as_deref_mut() {
+                Some(field) if folds && !field.is_empty() => field.fold(),
+                _ => self.end_field(sink),
+            }
+        }
+        let Some(field) = self.field.as_deref_mut() else { return Ok(piece.len()) };
+        if field.room() == 0 {
+            if field.is_one_line() && name(field.bytes()).is_none() {
+                self.not_a_header(fields, sink);
+                return Ok(0);
+            }
+            self.give_field(sink);
+            if let Some(field) = self.field.as_deref_mut() {
+                field.slide();
+            }
+            return Ok(0);
+        }
+        let taken = piece.len().min(field.room());
+        field.append(&piece[..taken]);
+        self.in_line = piece[taken - 1] != b'\n';
+        self.header_len += if self.own_header_ended { 0 } else { taken as u64 };
+        if !self.in_line && field.is_one_line() {
+            if field.text().is_empty() {
+                field.clear();
+                self.end_header(sink);
+                if self.phase != Phase::Header {
+                    fields.give_from(&mut self.field);
+                }
+            } else if name(field.bytes()).is_none() {
+                self.not_a_header(fields, sink);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The line under way is no field: the header ended before it, and it is body.
+    fn not_a_header(&mut self, fields: &mut Shelf<Field>, sink: &mut impl Sink) {
+        self.header_len = self.header_len_at_line;
+        let Some(mut line) = self.field.take() else { return };
+        self.end_header(sink);
+        if self.phase == Phase::Header {
+            // A message within a message, whose header starts with what is no field either.
+            self.phase = Phase::Text;
+        }
+        self.give_text(line.bytes(), sink);
+        self.in_line = !line.bytes().ends_with(b"\n");
+        line.clear();
+        fields.give(line);
+    }
+
+    /// The field under way is complete, if there is one.
+    fn end_field(&mut self, sink: &mut impl Sink) {
+        if self.field.as_deref().is_some_and(|field| !field.is_empty()) {
+            self.give_field(sink);
+            if let Some(field) = self.field.as_deref_mut() {
+                field.clear();
+            }
+        }
+    }
+
+    fn give_field(&mut self, sink: &mut impl Sink) {
+        let Some(field) = self.field.as_deref() else { return };
+        let text = field.text();
+        if !self.own_header_ended {
+            sink.field(text);
+        }
+        let name = name(text).unwrap_or_default();
+        let entity = &mut self.entity;
+        if name.eq_ignore_ascii_case(b"Content-Type") {
+            let value = value(text);
+            sink.content_type(value);
+            if field.is_start() {
+                let (kind, boundary) = parse(value);
+                // Of several, the one under which more is inspected.
+                if !entity.typed
+                    || kind == Kind::Multipart
+                    || (kind != Kind::Other && entity.kind == Kind::Other)
+                {
+                    entity.kind = kind;
+                }
+                if entity.typed {
+                    sink.encoding(b"", true);
+                }
+                entity.typed = true;
+                entity.boundary = entity.boundary.or(boundary);
+            }
+        } else if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") && field.is_start() {
+            let token = encoding(value(text));
+            sink.encoding(token, entity.has_encoding);
+            entity.encoded = !is_plain(token) && (entity.encoded || !entity.has_encoding);
+            entity.has_encoding = true;
+        }
+    }
+
+    /// The header is complete: what its body is.
+    fn end_header(&mut self, sink: &mut impl Sink) {
+        if !self.own_header_ended {
+            self.own_header_ended = true;
+            sink.header_end(self.header_len);
+        }
+        let entity = core::mem::take(&mut self.entity);
+        self.phase = match entity.kind {
+            Kind::Multipart => {
+                let followed = entity.boundary.is_some_and(|boundary| self.boundaries.push(&boundary));
+                if !followed {
+                    sink.encoding(b"", true);
+                }
+                Phase::Text
+            }
+            Kind::Message if !entity.encoded => Phase::Header,
+            Kind::Text if !entity.encoded => Phase::Text,
+            Kind::Message | Kind::Text | Kind::Other => Phase::Opaque,
+        };
+        self.in_line = false;
+    }
+
+    /// Takes what comes before the next line that may be a delimiter.
+    fn body(&mut self, bytes: &[u8], sink: &mut impl Sink) -> usize {
+        let next = if self.boundaries.is_empty() {
+            None
+        } else {
+            memchr_iter(b'-', bytes).find(|at| *at > 0 && bytes[at - 1] == b'\n')
+        };
+        let taken = next.unwrap_or(bytes.len());
+        self.give_text(&bytes[..taken], sink);
+        self.in_line = bytes[taken - 1] != b'\n';
+        taken
+    }
+
+    fn give_text(&mut self, text: &[u8], sink: &mut impl Sink) {
+        if self.phase == Phase::Text {
+            self.in_text = true;
+            sink.text(text);
+        }
+    }
+
+    fn end_text(&mut self, sink: &mut impl Sink) {
+        if core::mem::take(&mut self.in_text) {
+            sink.text_end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DEPTH_LIMIT, FIELD_LEN};
+    use super::*;
+
+    /// What was found, one line each; neighbouring text joined.
+    #[derive(Default)]
+    struct Found {
+        lines: Vec<String>,
+        text: Vec<u8>,
+    }
+
+    impl Found {
+        fn push(&mut self, what: &str, octets: &[u8]) {
+            self.lines.push(format!("{what} {}", octets.escape_ascii()));
+        }
+    }
+
+    impl Sink for Found {
+        fn field(&mut self, field: &[u8]) {
+            self.push("field", field);
+        }
+        fn header_end(&mut self, len: u64) {
+            self.lines.push(format!("header {len}"));
+        }
+        fn content_type(&mut self, value: &[u8]) {
+            self.push("type", value);
+        }
+        fn encoding(&mut self, token: &[u8], ambiguous: bool) {
+            self.push(if ambiguous { "ambiguous" } else { "encoding" }, token);
+        }
+        fn text(&mut self, text: &[u8]) {
+            self.text.extend_from_slice(text);
+        }
+        fn text_end(&mut self) {
+            let text = core::mem::take(&mut self.text);
+            self.push("text", &text);
+        }
+    }
+
+    fn read(pieces: &[&[u8]]) -> Vec<String> {
+        let mut fields = Shelf::new(1);
+        let mut message = Message::default();
+        let mut found = Found::default();
+        for piece in pieces {
+            message.push(piece, &mut fields, &mut found).unwrap();
+        }
+        message.finish(&mut fields, &mut found).unwrap();
+        assert_eq!(fields.out_count(), 0);
+        found.lines
+    }
+
+    /// Reads over every cut and octet by octet; what is found must be the same.
+    fn found(message: &str) -> Vec<String> {
+        let message = message.replace('\n', "\r\n").into_bytes();
+        let whole = read(&[&message]);
+        for cut in 1..message.len() {
+            assert_eq!(read(&[&message[..cut], &message[cut..]]), whole, "cut at {cut}");
+        }
+        assert_eq!(read(&message.chunks(1).collect::<Vec<_>>()), whole, "octet by octet");
+        whole
+    }
+
+    #[test]
+    fn fields_are_unfolded_and_text_follows_the_empty_line() {
+        assert_eq!(
+            found("Subject: a\n\tb\n c\nTo: x\n\nHello\n-- \nme\n"),
+            ["field Subject: a\\tb c", "field To: x", "header 29", "text Hello\\r\\n-- \\r\\nme\\r\\n"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_field_ends_the_header() {
+        assert_eq!(found("Hello\nthere: x\n"), ["header 0", "text Hello\\r\\nthere: x\\r\\n"]);
+        assert_eq!(found("A: b\nHello\n\nx\n"), ["field A: b", "header 6", "text Hello\\r\\n\\r\\nx\\r\\n"]);
+        assert_eq!(found(" A: b\n"), ["header 0", "text  A: b\\r\\n"]);
+        assert_eq!(found("\nA: b\n"), ["header 2", "text A: b\\r\\n"]);
+        assert_eq!(found("A: b\n"), ["field A: b", "header 6"]);
+        assert_eq!(found(""), ["header 0"]);
+    }
+
+    #[test]
+    fn parts_of_nested_multiparts() {
+        assert_eq!(
+            found(
+                "Content-Type: multipart/mixed;\n boundary=out\n\npre\n--out\n\nplain\n--out\n\
+                 Content-Type: multipart/alternative; boundary=\"in\"\n\n--in\nContent-Type: text/html\n\
+                 Content-Transfer-Encoding: 8bit\n\n<p>\n--in\nContent-Type: image/gif; name=x\n\
+                 Content-Transfer-Encoding: base64\n\nR0lG\n--in--\n--out\n\
+                 Content-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\n\n=41\n--out--\nafter\n"
+            ),
+            [
+                "field Content-Type: multipart/mixed; boundary=out",
+                "type multipart/mixed; boundary=out",
+                "header 49",
+                "text pre\\r\\n",
+                "text plain\\r\\n",
+                "type multipart/alternative; boundary=\\\"in\\\"",
+                "type text/html",
+                "encoding 8bit",
+                "text <p>\\r\\n",
+                "type image/gif; name=x",
+                "encoding base64",
+                "type text/plain",
+                "encoding quoted-printable",
+                "text after\\r\\n",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_message_in_a_message_has_its_own_header() {
+        assert_eq!(
+            found(
+                "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: message/rfc822\n\n\
+                 Subject: inner\nContent-Type: text/plain\n\n-- x\ninner text\n--b--\n"
+            )[3..],
+            ["type message/rfc822", "type text/plain", "text -- x\\r\\ninner text\\r\\n"]
+        );
+    }
+
+    #[test]
+    fn a_delimiter_ends_a_header_too() {
+        assert_eq!(
+            found(
+                "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: a/b\n--b\n\nx\n-bx\n--bx\n"
+            )[3..],
+            ["type a/b", "text x\\r\\n-bx\\r\\n--bx\\r\\n"]
+        );
+    }
+
+    #[test]
+    fn where_readers_differ_more_is_inspected() {
+        assert_eq!(
+            found("Content-Type: multipart/mixed\n\n--b\nx\n")[2..],
+            ["header 33", "ambiguous ", "text --b\\r\\nx\\r\\n"]
+        );
+        assert_eq!(
+            found(
+                "Content-Type: image/gif\nContent-Type: text/plain\nContent-Transfer-Encoding: base64\n\
+                   Content-Transfer-Encoding: 7bit\n\nx\n"
+            )[2..],
+            [
+                "field Content-Type: text/plain",
+                "type text/plain",
+                "ambiguous ",
+                "field Content-Transfer-Encoding: base64",
+                "encoding base64",
+                "field Content-Transfer-Encoding: 7bit",
+                "ambiguous 7bit",
+                "header 121",
+                "text x\\r\\n",
+            ]
+        );
+    }
+
+    #[test]
+    fn lines_may_end_in_lf_alone() {
+        assert_eq!(
+            read(&[b"A: b\n c\nContent-Type: multipart/x; boundary=b\n\n--b\n\nx\n--b--\n"])[3..],
+            ["header 47", "text x\\n"]
+        );
+    }
+
+    #[test]
+    fn long_fields_and_lines_come_in_pieces() {
+        let long = "a".repeat(FIELD_LEN);
+        let lines = read(&[format!("To: {long}end\r\n\r\n").as_bytes()]);
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].starts_with("field To:aaa") && lines[1].ends_with("aend"));
+        let lines = read(&[long.as_bytes(), b"-b\r\n"]);
+        assert_eq!(lines, ["header 0".to_owned(), format!("text {long}-b\\r\\n")]);
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let mut message = String::new();
+        for level in 0..=DEPTH_LIMIT {
+            message += &format!("Content-Type: multipart/x; boundary=b{level}\r\n\r\n--b{level}\r\n");
+        }
+        let lines = read(&[message.as_bytes()]);
+        assert_eq!(lines[lines.len() - 2..], ["ambiguous ", "text --b10\\r\\n"]);
+    }
+
+    #[test]
+    fn without_room_for_a_field_nothing_is_read() {
+        let mut fields = Shelf::new(0);
+        let mut message = Message::default();
+        assert_eq!(message.push(b"A: b", &mut fields, &mut Found::default()), Err(NoRoom));
+    }
+}

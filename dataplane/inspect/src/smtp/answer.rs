@@ -1,0 +1,151 @@
+//! The server's half of a session: its replies, matched with commands.
+
+use super::content::Scanner;
+use super::line::Line;
+use super::outstanding::Expects;
+use super::session::{Phase, SERVER, Session, first_line, hold};
+use crate::shelf::Shelf;
+
+/// What the server's next octets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerEvent {
+    /// A part of a reply line, without its LF; `true` if it is one that carries an EHLO keyword, of which
+    /// [`Session::reply_line`] has what is known.
+    Partial(usize, bool),
+    /// What completes a reply line; the same. The caller must call [`Session::reply`] next.
+    Line(usize, bool),
+    /// Not a reply.
+    Malformed,
+    /// A line has to be remembered and there is no room.
+    NoRoom,
+    /// Octets where the server must be silent: behind the 220 of STARTTLS, before the client's TLS.
+    NoTls,
+}
+
+/// A complete reply and what it meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// Its code, 200 to 599.
+    pub code: u16,
+    /// To what.
+    pub to: Answered,
+}
+
+/// What a reply was the answer to, and what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// Something that changes nothing.
+    Plain,
+    /// EHLO, HELO or RSET: accepted, the mail transaction is forgotten.
+    Forgotten,
+    /// RCPT; `refused` when because of its address.
+    Rcpt {
+        /// Whether the recipient counts as invalid.
+        refused: bool,
+    },
+    /// DATA: content follows.
+    Data,
+    /// The end of data.
+    EndOfData,
+    /// STARTTLS: TLS follows.
+    StartTls,
+    /// Nothing: no command was without reply.
+    Unsolicited,
+    /// Something to which this code is no answer (a 354 that nobody asked for, a 250 to DATA): client, server and
+    /// gateway do not agree about what comes next.
+    OutOfStep,
+}
+
+impl Session {
+    /// Whether the reply under way has begun to come but not ended.
+    #[must_use]
+    pub fn is_replying(&self) -> bool {
+        !self.reply.is_idle()
+    }
+
+    /// Octets of the server's line so far, the last part included.
+    #[must_use]
+    pub fn reply_line_len(&self) -> u32 {
+        self.reply.line_len()
+    }
+
+    /// Complete lines of the reply under way.
+    #[must_use]
+    pub fn reply_line_count(&self) -> u16 {
+        self.reply.line_count()
+    }
+
+    /// What `bytes` of the server, which are not empty, start with.
+    pub fn server(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ServerEvent {
+        if matches!(self.phase, Phase::Tls(_)) {
+            return ServerEvent::NoTls;
+        }
+        let (piece, complete) = first_line(bytes);
+        let split = self.reply.line_len() > 0;
+        if self.reply.read(piece).is_err() {
+            return ServerEvent::Malformed;
+        }
+        // RFC 5321, 4.1.1.1: the first line of the reply has the server's name, each further one a keyword.
+        let keyword = self.reply.goes_on_positively() && self.outstanding.first() == Some(Expects::Ehlo);
+        if keyword && (split || !complete) {
+            let Some(held) = hold(&mut self.held[SERVER], lines) else { return ServerEvent::NoRoom };
+            held.append(piece);
+        }
+        if complete {
+            ServerEvent::Line(piece.len(), keyword)
+        } else {
+            ServerEvent::Partial(piece.len(), keyword)
+        }
+    }
+
+    /// The server's line as far as it is known, when `piece` is its last part and it carries a keyword.
+    #[must_use]
+    pub fn reply_line<'a>(&'a self, piece: &'a [u8]) -> &'a [u8] {
+        self.held[SERVER].as_ref().map_or(piece, |held| held.bytes())
+    }
+
+    /// The reply line just completed leaves for the client. If it was the last of its reply: what that meant.
+    pub fn reply(&mut self, lines: &mut Shelf<Line>) -> Option<Answer> {
+        lines.give_from(&mut self.held[SERVER]);
+        let last = self.reply.is_last();
+        let code = self.reply.code();
+        let refused = self.reply.refuses_address();
+        self.reply.end_line();
+        last.then(|| Answer { code, to: self.answered(code, refused) })
+    }
+
+    fn answered(&mut self, code: u16, refused: bool) -> Answered {
+        let to = self.outstanding.pop();
+        let positive = matches!(code, 200..300);
+        let answered = match (to, code) {
+            (Some(Expects::Data), 354) => {
+                self.phase = Phase::Content;
+                self.scanner = Scanner::default();
+                Answered::Data
+            }
+            (Some(Expects::Auth), 334) if self.outstanding.is_empty() && self.line_len == 0 => {
+                self.phase = Phase::Exchange;
+                Answered::Plain
+            }
+            // Whoever asks for more must have been asked something that has more. A 334 behind whose AUTH other commands
+            // have begun to leave takes those for its exchange.
+            (_, 300..400) | (Some(Expects::Data), 200..300) => Answered::OutOfStep,
+            (Some(Expects::StartTls), 220) => {
+                self.phase = Phase::Tls(0);
+                Answered::StartTls
+            }
+            (Some(Expects::StartTls), 200..300) => Answered::OutOfStep,
+            (Some(Expects::Ehlo | Expects::Forget), _) if positive => Answered::Forgotten,
+            (Some(Expects::Rcpt), _) => Answered::Rcpt { refused },
+            (Some(Expects::EndOfData), _) => Answered::EndOfData,
+            // RFC 5321, 4.2.2: 421 may be said at any time.
+            (None, 421) => Answered::Plain,
+            (None, _) => Answered::Unsolicited,
+            (Some(_), _) => Answered::Plain,
+        };
+        if self.outstanding.is_empty() {
+            self.waits = false;
+        }
+        answered
+    }
+}

@@ -1,0 +1,171 @@
+//! Verbs, and how long their lines may be.
+
+use core::ops::Range;
+
+/// A command line, CRLF included (RFC 5321, 4.5.3.1.4).
+pub const LINE_LIMIT: usize = 512;
+
+/// MAIL, SEND, SOML, SAML: [`LINE_LIMIT`] and what each registered extension adds to it: SIZE (RFC 1870) 26, BODY (RFC 6152) 17, RET and
+/// ENVID (RFC 3461) 110, AUTH (RFC 4954) 500, SMTPUTF8 (RFC 6531) 10, REQUIRETLS (RFC 8689) 11, BY (RFC 2852) 17, HOLDFOR or
+/// HOLDUNTIL (RFC 4865) 34, MT-PRIORITY (RFC 6710) 15, MTRK (RFC 3885) 40, SOLICIT (RFC 3865) 1000.
+pub const MAIL_LINE_LIMIT: usize = LINE_LIMIT + 26 + 17 + 110 + 500 + 10 + 11 + 17 + 34 + 15 + 40 + 1000;
+
+/// RCPT: [`LINE_LIMIT`], NOTIFY and ORCPT (RFC 3461) 530, RRVS (RFC 7293) 33, and room for internationalised addresses written
+/// as xtext, which RFC 6533 does not bound. 2048 is also where Postfix cuts lines (`line_length_limit`).
+pub const RCPT_LINE_LIMIT: usize = 2048;
+
+/// AUTH and the lines of its exchange (RFC 4954, section 4: 12288 octets must be accepted in an exchange; clients send long
+/// initial responses too).
+pub const AUTH_LINE_LIMIT: usize = 12_288;
+
+/// A verb that the session needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// RFC 4954.
+    Auth,
+    /// RFC 3030.
+    Bdat,
+    /// RFC 5321.
+    Data,
+    /// RFC 5321.
+    Ehlo,
+    /// RFC 5321.
+    Helo,
+    /// MAIL, or SEND, SOML, SAML (RFC 821), which begin a transaction as it does.
+    Mail,
+    /// RFC 5321.
+    Quit,
+    /// RFC 5321.
+    Rcpt,
+    /// RFC 5321.
+    Rset,
+    /// RFC 3207.
+    StartTls,
+    /// Any other, known or not: one line, one reply.
+    Other,
+}
+
+impl Verb {
+    /// The verb that `word` is, in whatever case.
+    #[must_use]
+    pub fn new(word: &[u8]) -> Self {
+        const VERBS: [(&[u8], Verb); 13] = [
+            (b"AUTH", Verb::Auth),
+            (b"BDAT", Verb::Bdat),
+            (b"DATA", Verb::Data),
+            (b"EHLO", Verb::Ehlo),
+            (b"HELO", Verb::Helo),
+            (b"MAIL", Verb::Mail),
+            (b"QUIT", Verb::Quit),
+            (b"RCPT", Verb::Rcpt),
+            (b"RSET", Verb::Rset),
+            (b"SAML", Verb::Mail),
+            (b"SEND", Verb::Mail),
+            (b"SOML", Verb::Mail),
+            (b"STARTTLS", Verb::StartTls),
+        ];
+        VERBS.iter().find(|(text, _)| text.eq_ignore_ascii_case(word)).map_or(Verb::Other, |(_, verb)| *verb)
+    }
+
+    /// Octets that a line with this verb may have, CRLF included.
+    #[must_use]
+    pub const fn line_limit(self) -> usize {
+        match self {
+            Verb::Auth => AUTH_LINE_LIMIT,
+            Verb::Mail => MAIL_LINE_LIMIT,
+            Verb::Rcpt => RCPT_LINE_LIMIT,
+            _ => LINE_LIMIT,
+        }
+    }
+}
+
+/// Where the first word of a line stands: after optional blanks, the run of letters, digits and hyphens.
+/// It ends at any other octet. Empty where there is none.
+#[must_use]
+pub fn word(line: &[u8]) -> Range<usize> {
+    let start = line.iter().position(|byte| !is_blank(*byte)).unwrap_or(line.len());
+    let len = line[start..]
+        .iter()
+        .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'-'))
+        .unwrap_or(line.len() - start);
+    start..start + len
+}
+
+/// Blank or tab, which servers skip alike.
+#[must_use]
+pub const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Without blanks at either end.
+#[must_use]
+pub fn trim(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && is_blank(*first)
+    {
+        text = rest;
+    }
+    while let [rest @ .., last] = text
+        && is_blank(*last)
+    {
+        text = rest;
+    }
+    text
+}
+
+/// The words of a line, separated by blanks.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| is_blank(*byte)).filter(|word| !word.is_empty())
+}
+
+/// Whether an AUTH line may be followed by other commands before its reply (RFC 4954, section 4): it has an initial response
+/// and its mechanism is one message long.
+#[must_use]
+pub fn auth_is_one_step(line: &[u8]) -> bool {
+    let mut words = words(line).skip(1);
+    let mechanism = words.next().unwrap_or_default();
+    words.next().is_some()
+        && (mechanism.eq_ignore_ascii_case(b"PLAIN") || mechanism.eq_ignore_ascii_case(b"EXTERNAL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_ends_at_any_other_octet() {
+        for (line, expected) in [
+            (&b"MAIL FROM:<a@b>"[..], &b"MAIL"[..]),
+            (b" \t rcpt\tTO", b"rcpt"),
+            (b"X-LINK2STATE x", b"X-LINK2STATE"),
+            (b"HELO:x", b"HELO"),
+            (b"DATA\r", b"DATA"),
+            (b"!DATA", b""),
+            (b"   ", b""),
+            (b"", b""),
+        ] {
+            assert_eq!(&line[word(line)], expected);
+        }
+    }
+
+    #[test]
+    fn verbs_are_known_in_any_case() {
+        assert_eq!(Verb::new(b"StartTls"), Verb::StartTls);
+        assert_eq!(Verb::new(b"saml"), Verb::Mail);
+        assert_eq!(Verb::new(b"STARTTLSX"), Verb::Other);
+        assert_eq!(Verb::new(b""), Verb::Other);
+    }
+
+    #[test]
+    fn only_one_step_mechanisms_with_a_response_may_be_pipelined() {
+        assert!(auth_is_one_step(b"AUTH PLAIN AGEAYg=="));
+        assert!(auth_is_one_step(b"auth  external ="));
+        assert!(!auth_is_one_step(b"AUTH PLAIN "));
+        assert!(!auth_is_one_step(b"AUTH LOGIN dXNlcg=="));
+    }
+
+    #[test]
+    fn the_longest_line_is_what_its_extensions_add_up_to() {
+        assert_eq!(MAIL_LINE_LIMIT, 2292);
+    }
+}

@@ -1,0 +1,312 @@
+//! The state of one session: whose turn it is, and what the next octets of each side are.
+
+use super::command::{LINE_LIMIT, Verb, auth_is_one_step, word};
+use super::content::{Piece, Scanner};
+use super::line::Line;
+use super::outstanding::{Expects, Outstanding, Overflow};
+use super::reply::Reader;
+use crate::shelf::Shelf;
+
+/// What the client's next octets are. Lengths are octets of the bytes just given, and never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// Their meaning depends on a reply that is still to come. Give them again after it.
+    Blocked,
+    /// A part of a command line, without its LF. [`Session::line`] has what is known of the line.
+    Partial(usize),
+    /// What completes a command line. The caller must say what became of it with [`Session::command`].
+    Command(usize),
+    /// A part of a line of an AUTH exchange, which is no command; or the whole. Needs no answer.
+    Exchange(usize),
+    /// Text of a message.
+    Text(usize),
+    /// A stuffed dot of a message, or what may become its end of data.
+    Dot(usize),
+    /// What completes the end of data. The caller must confirm with [`Session::end_of_data`].
+    EndOfData(usize),
+    /// What completes something that some server takes for the end of data.
+    Smuggling(usize),
+    /// The start of TLS, as it must be after an accepted STARTTLS; `true` when enough of it has been seen.
+    Tls(usize, bool),
+    /// Something that must not pass.
+    Fault(Fault),
+}
+
+/// What must not pass. Positions are octets of the line, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A CR or LF that is not part of CRLF, or another control character, at this position of a command line (RFC
+    /// 5321, 2.3.8 and 4.1.2). Two servers would see two different commands.
+    Octet(usize),
+    /// The line has more octets than this, its limit.
+    TooLong(usize),
+    /// A line must be remembered and there is no room.
+    NoRoom,
+    /// What follows an accepted STARTTLS is no TLS.
+    NoTls,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Lines of the client are commands.
+    Command,
+    /// The next line is part of an AUTH exchange.
+    Exchange,
+    /// Octets are content.
+    Content,
+    /// A TLS record must come; this many octets of it have.
+    Tls(u8),
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) outstanding: Outstanding,
+    pub(super) reply: Reader,
+    /// Parts of the client's and of the server's line that came in earlier calls.
+    pub(super) held: [Option<Box<Line>>; 2],
+    pub(super) line_len: usize,
+    pub(super) scanner: Scanner,
+    pub(super) phase: Phase,
+    /// The client's last octet was a CR.
+    cr: bool,
+    /// What the client says next depends on the replies outstanding.
+    pub(super) waits: bool,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        let mut outstanding = Outstanding::default();
+        let _ = outstanding.push(Expects::Banner);
+        Self {
+            outstanding,
+            reply: Reader::default(),
+            held: [None, None],
+            line_len: 0,
+            scanner: Scanner::default(),
+            phase: Phase::Command,
+            cr: false,
+            waits: true,
+        }
+    }
+}
+
+const CLIENT: usize = 0;
+pub(super) const SERVER: usize = 1;
+
+impl Session {
+    /// What `bytes` of the client, which are not empty, start with.
+    pub fn client(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ClientEvent {
+        if self.waits && !self.outstanding.is_empty() {
+            return ClientEvent::Blocked;
+        }
+        match self.phase {
+            Phase::Command => self.command_piece(bytes, lines),
+            Phase::Exchange => self.exchange_piece(bytes),
+            Phase::Content => match self.scanner.next(bytes) {
+                Piece::Text(len) => ClientEvent::Text(len),
+                Piece::Dot(len) => ClientEvent::Dot(len),
+                Piece::End(len) => ClientEvent::EndOfData(len),
+                Piece::Smuggling(len) => ClientEvent::Smuggling(len),
+            },
+            Phase::Tls(seen) => self.tls_piece(bytes, seen),
+        }
+    }
+
+    fn command_piece(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ClientEvent {
+        let (piece, complete) = first_line(bytes);
+        let start = self.line_len;
+        let fault = fault_in(piece, self.cr).map(|at| start + at);
+        if start > 0 || !complete {
+            let Some(held) = hold(&mut self.held[CLIENT], lines) else {
+                return ClientEvent::Fault(Fault::NoRoom);
+            };
+            held.append(piece);
+        }
+        let line = self.held[CLIENT].as_ref().map_or(piece, |held| held.bytes());
+        let limit = line_limit(line);
+        let len = start + piece.len();
+        match fault {
+            Some(at) if at < limit => return ClientEvent::Fault(Fault::Octet(at)),
+            _ if len > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
+            _ => {}
+        }
+        self.line_len = len;
+        self.cr = piece.ends_with(b"\r");
+        if complete { ClientEvent::Command(piece.len()) } else { ClientEvent::Partial(piece.len()) }
+    }
+
+    /// The client's line as far as it is known, when `piece` is its last part; at most [`super::line::LINE_HELD`] octets.
+    #[must_use]
+    pub fn line<'a>(&'a self, piece: &'a [u8]) -> &'a [u8] {
+        self.held[CLIENT].as_ref().map_or(piece, |held| held.bytes())
+    }
+
+    /// Octets of the client's line so far, the last part included.
+    #[must_use]
+    pub fn line_len(&self) -> usize {
+        self.line_len
+    }
+
+    /// The command line just completed leaves for the server as `verb`, or as [`Verb::Other`] if it was overwritten.
+    /// `line` is what else matters of it.
+    ///
+    /// # Errors
+    /// [`Overflow`] when too many commands are without reply; it must not leave.
+    pub fn command(&mut self, verb: Verb, line: Shape, lines: &mut Shelf<Line>) -> Result<(), Overflow> {
+        let expects = match verb {
+            Verb::Data => Expects::Data,
+            Verb::Ehlo => Expects::Ehlo,
+            Verb::Helo => Expects::Forget,
+            Verb::Rset if !line.bare => Expects::Forget,
+            Verb::Rcpt => Expects::Rcpt,
+            Verb::Auth => Expects::Auth,
+            Verb::StartTls => Expects::StartTls,
+            Verb::Bdat | Verb::Mail | Verb::Quit | Verb::Rset | Verb::Other => Expects::Plain,
+        };
+        self.outstanding.push(expects)?;
+        // RFC 2920, 3.1: these must be the last of a group, because what follows depends on their reply.
+        self.waits = match verb {
+            Verb::Data | Verb::Ehlo | Verb::Helo | Verb::StartTls => true,
+            Verb::Auth => !line.one_step,
+            Verb::Rset => !line.bare,
+            _ => false,
+        };
+        self.end_line(lines);
+        Ok(())
+    }
+
+    fn end_line(&mut self, lines: &mut Shelf<Line>) {
+        lines.give_from(&mut self.held[CLIENT]);
+        self.line_len = 0;
+        self.cr = false;
+    }
+
+    fn exchange_piece(&mut self, bytes: &[u8]) -> ClientEvent {
+        let (piece, complete) = first_line(bytes);
+        let start = self.line_len;
+        let limit = Verb::Auth.line_limit();
+        match fault_in(piece, self.cr) {
+            Some(at) if start + at < limit => return ClientEvent::Fault(Fault::Octet(start + at)),
+            _ if start + piece.len() > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
+            _ => {}
+        }
+        self.line_len += piece.len();
+        self.cr = piece.ends_with(b"\r");
+        if complete {
+            // The queue is empty here: the exchange began with its last reply.
+            let _ = self.outstanding.push(Expects::Auth);
+            self.waits = true;
+            self.line_len = 0;
+            self.cr = false;
+            self.phase = Phase::Command;
+        }
+        ClientEvent::Exchange(piece.len())
+    }
+
+    /// RFC 8446, 5.1: the first record is of type handshake (22) and its version starts with 3.
+    fn tls_piece(&mut self, bytes: &[u8], seen: u8) -> ClientEvent {
+        const RECORD: [u8; 2] = [0x16, 0x03];
+        let expected = &RECORD[usize::from(seen)..];
+        let len = expected.len().min(bytes.len());
+        if bytes[..len] != expected[..len] {
+            return ClientEvent::Fault(Fault::NoTls);
+        }
+        self.phase = Phase::Tls(seen + len as u8);
+        ClientEvent::Tls(len, len == expected.len())
+    }
+
+    /// The end of data just found leaves for the server.
+    ///
+    /// # Errors
+    /// [`Overflow`] when too many commands are without reply; it must not leave.
+    pub fn end_of_data(&mut self) -> Result<(), Overflow> {
+        self.outstanding.push(Expects::EndOfData)?;
+        self.phase = Phase::Command;
+        Ok(())
+    }
+
+    /// Whether the client's octets are content of a message.
+    #[must_use]
+    pub fn in_content(&self) -> bool {
+        self.phase == Phase::Content
+    }
+
+    /// Whether the client's line is part of an AUTH exchange.
+    #[must_use]
+    pub fn in_exchange(&self) -> bool {
+        self.phase == Phase::Exchange
+    }
+
+    /// Whether every command has its reply.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    /// Gives back what is held.
+    pub fn end(&mut self, lines: &mut Shelf<Line>) {
+        for held in &mut self.held {
+            lines.give_from(held);
+        }
+    }
+}
+
+/// What a session needs to know of a command line beyond its verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shape {
+    /// The verb stands alone.
+    pub bare: bool,
+    /// An AUTH that other commands may follow at once.
+    pub one_step: bool,
+}
+
+impl Shape {
+    /// Of a line without its CRLF.
+    #[must_use]
+    pub fn new(line: &[u8]) -> Self {
+        let rest = line.get(word(line).end..).unwrap_or_default();
+        Self { bare: super::command::trim(rest).is_empty(), one_step: auth_is_one_step(line) }
+    }
+}
+
+/// The octets through the first LF, and whether there is one.
+pub(super) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
+    match memchr::memchr(b'\n', bytes) {
+        Some(at) => (&bytes[..=at], true),
+        None => (bytes, false),
+    }
+}
+
+/// The first octet that a line must not have. `cr`: the octet before was a CR.
+fn fault_in(piece: &[u8], cr: bool) -> Option<usize> {
+    let mut cr = cr;
+    piece.iter().position(|byte| {
+        let wrong = match byte {
+            b'\n' => !cr,
+            _ if cr => true,
+            b'\r' | b'\t' => false,
+            0..=31 | 127 => true,
+            _ => false,
+        };
+        cr = *byte == b'\r';
+        wrong
+    })
+}
+
+/// The limit of a line. Its verb counts only if it ends within [`LINE_LIMIT`], so that the answer does not depend on how
+/// much of the line is known.
+fn line_limit(line: &[u8]) -> usize {
+    let head = &line[..line.len().min(LINE_LIMIT)];
+    let verb = word(head);
+    if verb.end < head.len() { Verb::new(&head[verb]).line_limit() } else { LINE_LIMIT }
+}
+
+pub(super) fn hold<'a>(slot: &'a mut Option<Box<Line>>, lines: &mut Shelf<Line>) -> Option<&'a mut Line> {
+    if slot.is_none() {
+        let mut line = lines.take()?;
+        line.clear();
+        *slot = Some(line);
+    }
+    slot.as_deref_mut()
+}

@@ -1,0 +1,131 @@
+//! Which words are legal, and which are overwritten whatever else their line says.
+
+use artifact::model::Mode;
+use artifact::smtp::{Base, Criterion, SmtpPolicy, Terminal, Test};
+
+use super::words::Words;
+
+/// Legal verbs of `smtp` inspection (Cisco ESMTP document, "SMTP Functionality").
+const SMTP_VERBS: [&str; 12] =
+    ["DATA", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "SAML", "SEND", "SOML", "VRFY"];
+/// What `esmtp` inspection adds to them (ibid., "ESMTP Functionality").
+const ESMTP_VERBS: [&str; 3] = ["AUTH", "EHLO", "ETRN"];
+/// Extensions that `esmtp` inspection supports (ibid.). BINARYMIME is among the document's, but needs CHUNKING (RFC 3030), which is not.
+const ESMTP_KEYWORDS: [&str; 7] =
+    ["8BITMIME", "AUTH", "DSN", "ENHANCEDSTATUSCODES", "ETRN", "PIPELINING", "SIZE"];
+/// Always overwritten where a session is inspected (Cisco AIC document, "Restrictions": BDAT is not supported, so CHUNKING
+/// is masked), and what needs it.
+const NEVER_KEYWORDS: [&str; 2] = ["BINARYMIME", "CHUNKING"];
+
+/// What a word stands on: the two kinds of events whose outcome a mask can be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Verb,
+    Keyword,
+}
+
+/// Whether a word is legal before any class is asked.
+pub(super) fn is_legal(base: Base, place: Place, word: &[u8]) -> bool {
+    let one_of = |list: &[&str]| list.iter().any(|text| text.as_bytes().eq_ignore_ascii_case(word));
+    match (place, base) {
+        (Place::Verb, Base::None) => true,
+        (Place::Verb, Base::Smtp) => one_of(&SMTP_VERBS),
+        (Place::Verb, Base::Esmtp) => one_of(&SMTP_VERBS) || one_of(&ESMTP_VERBS),
+        (Place::Keyword, Base::Esmtp) => one_of(&ESMTP_KEYWORDS),
+        (Place::Keyword, _) => !one_of(&NEVER_KEYWORDS),
+    }
+}
+
+/// Every word that the policy or its base names, with what becomes of it, and of any other.
+pub(super) fn words(policy: &SmtpPolicy, place: Place) -> Words {
+    let named = policy.criteria.iter().filter_map(|criterion| match (&criterion.test, place) {
+        (Test::CommandVerb(word), Place::Verb) | (Test::ReplyEhlo(word), Place::Keyword) => {
+            Some(word.as_str())
+        }
+        _ => None,
+    });
+    let built_in: &[&[&str]] = match place {
+        Place::Verb => &[&SMTP_VERBS, &ESMTP_VERBS],
+        Place::Keyword => &[&ESMTP_KEYWORDS, &NEVER_KEYWORDS],
+    };
+    let mut known: Vec<Vec<u8>> = named
+        .chain(built_in.iter().flat_map(|list| list.iter().copied()))
+        .map(|word| word.to_ascii_uppercase().into_bytes())
+        .collect();
+    known.sort();
+    known.dedup();
+    let masked = |word: &[u8]| !is_legal(policy.base, place, word) || is_masked(policy, place, Some(word));
+    // No word is empty, so this stands for any that nobody names.
+    let others_masked = !is_legal(policy.base, place, b"") || is_masked(policy, place, None);
+    Words::new(
+        known.into_iter().map(|word| {
+            let masked = masked(&word);
+            (word, masked)
+        }),
+        others_masked,
+    )
+}
+
+/// Whether the classes overwrite a word whatever else may be true; `None` is any word that no criterion names.
+///
+/// Three-valued: what depends on more than the word is unknown, and a class that might decide something else ends the search.
+fn is_masked(policy: &SmtpPolicy, place: Place, word: Option<&[u8]>) -> bool {
+    for class in &policy.classes {
+        let truths = || {
+            class.criteria.iter().map(|index| match policy.criteria.get(usize::from(*index)) {
+                Some(criterion) => foresee(criterion, class.mode, place, word),
+                None => Foreseen { now: false, holds: Some(false) },
+            })
+        };
+        let truth = match class.mode {
+            _ if class.criteria.is_empty() => Some(true),
+            Mode::Any if truths().any(|truth| truth.holds == Some(true)) => Some(true),
+            Mode::Any if truths().all(|truth| truth.holds == Some(false)) => Some(false),
+            Mode::All if truths().any(|truth| truth.holds == Some(false)) => Some(false),
+            Mode::All if !truths().any(|truth| truth.now) => Some(false),
+            Mode::All if truths().all(|truth| truth.holds == Some(true)) => Some(true),
+            _ => None,
+        };
+        match (truth, class.terminal) {
+            (Some(false), _) | (_, None) => {}
+            (Some(true), Some(Terminal::Mask)) => return true,
+            (_, Some(_)) => return false,
+        }
+    }
+    false
+}
+
+/// What can be said of a criterion when only the word is known.
+struct Foreseen {
+    /// Whether the event may decide it.
+    now: bool,
+    /// Whether it holds; `None` if that depends on more.
+    holds: Option<bool>,
+}
+
+fn foresee(criterion: &Criterion, mode: Mode, place: Place, word: Option<&[u8]>) -> Foreseen {
+    let is = |names: &[&str]| {
+        place == Place::Verb
+            && word.is_some_and(|word| names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word)))
+    };
+    let known = |holds: bool| Foreseen { now: true, holds: Some(holds != criterion.negated) };
+    let now = match (&criterion.test, place) {
+        (Test::CommandVerb(name), Place::Verb) | (Test::ReplyEhlo(name), Place::Keyword) => {
+            return known(word.is_some_and(|word| name.as_bytes().eq_ignore_ascii_case(word)));
+        }
+        (Test::Always, _) => return known(true),
+        // Never true outside their own event.
+        (Test::CommandVerb(_) | Test::CommandLineLength(_), Place::Keyword)
+        | (Test::ReplyEhlo(_), Place::Verb) => {
+            return Foreseen { now: false, holds: Some(false) };
+        }
+        (Test::CommandLineLength(_), Place::Verb) => true,
+        (Test::SenderAddress, _) => is(&["MAIL", "SAML", "SEND", "SOML"]),
+        (Test::RecipientAddress, _) => is(&["RCPT"]),
+        (Test::RecipientCount(_), _) => is(&["RCPT", "DATA"]),
+        _ => false,
+    };
+    // In a match-all class it may be true from earlier.
+    let holds = if now || mode == Mode::All { None } else { Some(false) };
+    Foreseen { now, holds }
+}

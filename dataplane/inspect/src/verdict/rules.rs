@@ -1,0 +1,253 @@
+//! A policy as tables, built once when it is loaded.
+
+use artifact::model::Mode;
+use artifact::smtp::{Base, Region, SmtpPolicy, Terminal, Test};
+
+use super::legal::{Place, is_legal, words};
+use super::words::Words;
+use super::{Cause, Observation};
+use crate::event::ReplyCode;
+use crate::scan::CriterionSet;
+
+/// Classes of a policy whose logging is remembered; those beyond it log at every event.
+pub const MAX_CLASSES: usize = artifact::smtp::MAX_CRITERIA;
+
+/// What a policy asks of message content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// Header fields, their length, types or encodings of parts, or text: content must be read as MIME.
+    pub mime: bool,
+    /// Text of parts.
+    pub body: bool,
+    /// Fields of the message's header.
+    pub header: bool,
+}
+
+/// A class as sets.
+#[derive(Debug, Clone)]
+pub struct ClassRule {
+    mode: Mode,
+    criteria: CriterionSet,
+    /// It has no criteria: true whenever it is asked.
+    always: bool,
+    /// It writes a log line.
+    pub log: bool,
+    /// Its action that decides.
+    pub terminal: Option<Terminal>,
+}
+
+impl ClassRule {
+    /// Whether it is true, and something that was just decided has to do with it.
+    pub(super) fn is_true(&self, now: &CriterionSet, held: &CriterionSet) -> bool {
+        match self.mode {
+            _ if self.always => true,
+            Mode::Any => now.intersects(&self.criteria),
+            Mode::All => now.intersects(&self.criteria) && held.contains_all(&self.criteria),
+        }
+    }
+
+    /// The first of its criteria that just became true.
+    pub(super) fn cause(&self, now: &CriterionSet) -> Option<u16> {
+        self.criteria.iter().find(|criterion| now.contains(*criterion))
+    }
+}
+
+/// One SMTP policy, ready to be asked.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    base: Base,
+    classes: Box<[ClassRule]>,
+    pub(super) tests: Box<[Test]>,
+    pub(super) negated: CriterionSet,
+    always: CriterionSet,
+    lasting: CriterionSet,
+    connection: CriterionSet,
+    regions: [CriterionSet; REGIONS.len()],
+    verbs: Words,
+    keywords: Words,
+    wants: Wants,
+    /// Limits of message content, each once.
+    pub(super) data_lengths: Box<[u64]>,
+    audit_trail: bool,
+    pub(super) max_data: Option<u64>,
+}
+
+const REGIONS: [Region; 5] =
+    [Region::Sender, Region::Recipient, Region::Header, Region::Body, Region::ContentType];
+
+impl Rules {
+    /// The tables of a policy. Whatever an artifact may hold, this does not fail: indexes that lead nowhere are ignored.
+    #[must_use]
+    pub fn new(policy: &SmtpPolicy) -> Self {
+        let set = |wanted: &dyn Fn(&Test) -> bool| {
+            let mut set = CriterionSet::EMPTY;
+            for (index, criterion) in policy.criteria.iter().enumerate() {
+                if wanted(&criterion.test) {
+                    set.insert(u16::try_from(index).unwrap_or(u16::MAX));
+                }
+            }
+            set
+        };
+        let mut negated = CriterionSet::EMPTY;
+        for (index, _) in policy.criteria.iter().enumerate().filter(|(_, criterion)| criterion.negated) {
+            negated.insert(u16::try_from(index).unwrap_or(u16::MAX));
+        }
+        let classes = policy.classes.iter().map(|class| {
+            let mut criteria = CriterionSet::EMPTY;
+            class.criteria.iter().for_each(|index| criteria.insert(*index));
+            ClassRule {
+                mode: class.mode,
+                criteria,
+                always: class.criteria.is_empty(),
+                log: class.log,
+                terminal: class.terminal,
+            }
+        });
+        let wants = Wants {
+            mime: policy.criteria.iter().any(|criterion| {
+                matches!(
+                    criterion.test,
+                    Test::HeaderLength(_)
+                        | Test::Header
+                        | Test::Body
+                        | Test::MimeContentType
+                        | Test::MimeEncoding(_)
+                )
+            }),
+            body: policy.criteria.iter().any(|criterion| criterion.test == Test::Body),
+            header: policy.criteria.iter().any(|criterion| criterion.test == Test::Header),
+        };
+        Self {
+            base: policy.base,
+            classes: classes.collect(),
+            tests: policy.criteria.iter().map(|criterion| criterion.test.clone()).collect(),
+            negated,
+            always: set(&|test| *test == Test::Always),
+            lasting: set(&|test| {
+                !matches!(
+                    test,
+                    Test::CommandVerb(_) | Test::CommandLineLength(_) | Test::ReplyEhlo(_) | Test::Always
+                )
+            }),
+            connection: set(&|test| matches!(test, Test::RecipientInvalidCount(_))),
+            regions: REGIONS.map(|region| set(&|test| region_of(test) == Some(region))),
+            verbs: words(policy, Place::Verb),
+            keywords: words(policy, Place::Keyword),
+            wants,
+            data_lengths: policy
+                .criteria
+                .iter()
+                .filter_map(|criterion| match criterion.test {
+                    Test::DataLength(limit) => Some(limit),
+                    _ => None,
+                })
+                .collect(),
+            audit_trail: policy.audit_trail,
+            max_data: policy.max_data,
+        }
+    }
+
+    /// Verbs, as far as their name alone decides that they are overwritten.
+    #[must_use]
+    pub fn verbs(&self) -> &Words {
+        &self.verbs
+    }
+
+    /// Keywords of the EHLO reply, likewise.
+    #[must_use]
+    pub fn keywords(&self) -> &Words {
+        &self.keywords
+    }
+
+    /// Whether a verb is legal before any class is asked.
+    #[must_use]
+    pub fn is_legal_verb(&self, verb: &[u8]) -> bool {
+        is_legal(self.base, Place::Verb, verb)
+    }
+
+    /// Whether a keyword of the EHLO reply is legal before any class is asked.
+    #[must_use]
+    pub fn is_legal_keyword(&self, keyword: &[u8]) -> bool {
+        is_legal(self.base, Place::Keyword, keyword)
+    }
+
+    /// What content must be read for.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        self.wants
+    }
+
+    /// Whether mail transactions are reported.
+    #[must_use]
+    pub fn audit_trail(&self) -> bool {
+        self.audit_trail
+    }
+
+    /// Octets that the messages of one session may have in all.
+    #[must_use]
+    pub fn max_data(&self) -> Option<u64> {
+        self.max_data
+    }
+
+    /// The criteria that a region's database decides.
+    #[must_use]
+    pub fn region(&self, region: Region) -> &CriterionSet {
+        &self.regions[region as usize]
+    }
+
+    /// Whether some criterion asks about a region.
+    #[must_use]
+    pub fn asks(&self, region: Region) -> bool {
+        !self.region(region).is_empty()
+    }
+
+    pub(super) fn negated_in(&self, region: Region) -> CriterionSet {
+        self.region(region).intersection(&self.negated)
+    }
+
+    /// What the client is told when this class refuses.
+    #[must_use]
+    pub fn reply(&self, cause: Cause) -> ReplyCode {
+        match cause.criterion.and_then(|criterion| self.tests.get(usize::from(criterion))) {
+            Some(Test::RecipientAddress) => ReplyCode::Recipient,
+            Some(Test::RecipientCount(_)) => ReplyCode::TooManyRecipients,
+            Some(Test::CommandLineLength(_)) => ReplyCode::Line,
+            _ => ReplyCode::Policy,
+        }
+    }
+
+    pub(super) fn classes(&self) -> &[ClassRule] {
+        &self.classes
+    }
+
+    pub(super) fn connection_scope(&self, held: &CriterionSet) -> CriterionSet {
+        held.intersection(&self.connection)
+    }
+
+    /// Of what is true now, what stays true.
+    pub(super) fn lasting(&self, now: &CriterionSet) -> CriterionSet {
+        now.intersection(&self.lasting)
+    }
+
+    /// The criteria that are true by what an event decided: found, or not found and negated.
+    pub(super) fn truth(&self, seen: &Observation) -> CriterionSet {
+        let mut truth = seen.hits;
+        truth.subtract(&self.negated);
+        let mut absent = seen.decided;
+        absent.subtract(&seen.hits);
+        truth.union(&absent.intersection(&self.negated));
+        truth.union(&self.always);
+        truth
+    }
+}
+
+fn region_of(test: &Test) -> Option<Region> {
+    match test {
+        Test::SenderAddress => Some(Region::Sender),
+        Test::RecipientAddress => Some(Region::Recipient),
+        Test::Header => Some(Region::Header),
+        Test::Body => Some(Region::Body),
+        Test::MimeContentType => Some(Region::ContentType),
+        _ => None,
+    }
+}

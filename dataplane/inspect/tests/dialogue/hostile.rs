@@ -1,0 +1,284 @@
+//! Whatever the two sides say, in whatever pieces: nothing panics, and a server behind the gateway does nothing that the
+//! policy forbids.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+use inspect::engine::dialogue::Next;
+
+use crate::policy::Rulebook;
+use crate::run::Wire;
+
+/// The same cases every time; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` ask for others.
+fn config(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        default
+    } else {
+        ProptestConfig { cases, rng_seed: RngSeed::Fixed(25), ..default }
+    }
+}
+
+const POLICY: &str = "base none
+audit-trail
+class verbs any log mask
+ cmd verb VRFY
+ cmd verb XFORBIDDEN
+ reply ehlo ETRN
+class evil any log reset
+ sender address regex evil
+ recipient count gt 3
+ body regex lottery
+ header regex (?i)subject:.*prize
+ cmd verb XRESET
+class noise any log
+ mime content-type regex application
+ mime encoding unknown
+ header length gt 100
+ data-length gt 200
+ not body regex hello
+ recipient invalid count gt 0";
+
+fn policies() -> Vec<Rulebook> {
+    [POLICY, "base smtp", "base esmtp\nmax-data 300\nclass a all log reset\n body regex lottery"]
+        .map(|text| Rulebook::parse(&text.lines().collect::<Vec<_>>()).unwrap())
+        .into()
+}
+
+/// What clients say, good and bad, whole and in parts.
+fn client_words() -> impl Strategy<Value = Vec<u8>> {
+    let words: Vec<&'static [u8]> = vec![
+        b"HELO client\r\n",
+        b"EHLO client\r\n",
+        b"MAIL FROM:<a@b>\r\n",
+        b"MAIL FROM:<evil@b>\r\n",
+        b"RCPT TO:<a@b>\r\n",
+        b"RCPT TO:<unknown@b>\r\n",
+        b"DATA\r\n",
+        b"RSET\r\n",
+        b"RSET x\r\n",
+        b"VRFY a\r\n",
+        b"vrfy\r\n",
+        b"XFORBIDDEN\r\n",
+        b"XRESET\r\n",
+        b"AUTH LOGIN\r\n",
+        b"AUTH PLAIN AGEAYg==\r\n",
+        b"STARTTLS\r\n",
+        b"BDAT 7\r\n",
+        b"NOOP\r\n",
+        b"EVIL\r\n",
+        b"\x16\x03\x01",
+        b"Subject: a prize\r\n",
+        b"Subject: x\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n",
+        b"Content-Type: application/x\r\n",
+        b"Content-Transfer-Encoding: base64\r\n",
+        b"--b\r\n",
+        b"--b--\r\n",
+        b"--",
+        b"\r\n",
+        b"lottery\r\n",
+        b"hello\r\n",
+        b".\r\n",
+        b"..\r\n",
+        b".",
+        b"\r",
+        b"\n",
+        b"\0",
+        b" ",
+        b"*\r\n",
+        b"V",
+        b"RFY",
+        b"DA",
+        b"TA",
+    ];
+    prop_oneof![
+        9 => proptest::sample::select(words).prop_map(<[u8]>::to_vec),
+        1 => vec(any::<u8>(), 1..40),
+    ]
+}
+
+/// A server that is as simple as they come: it believes what it reads, and notes what it did.
+#[derive(Debug, Default)]
+struct Server {
+    unread: Vec<u8>,
+    in_data: bool,
+    in_exchange: bool,
+    in_tls: bool,
+    /// What to say next; a number for each decision it has to make.
+    mood: Vec<u8>,
+    replies: Vec<u8>,
+    did: Vec<String>,
+}
+
+impl Server {
+    fn mood(&mut self) -> u8 {
+        self.mood.pop().unwrap_or(0)
+    }
+
+    fn say(&mut self, text: &str) {
+        self.replies.extend_from_slice(text.as_bytes());
+        self.replies.extend_from_slice(b"\r\n");
+    }
+
+    fn hear(&mut self, octets: &[u8]) {
+        self.unread.extend_from_slice(octets);
+        loop {
+            if self.in_tls {
+                if let Some(first) = self.unread.first() {
+                    assert_eq!(*first, 0x16, "plain text after STARTTLS");
+                }
+                return;
+            }
+            if self.in_data {
+                let whole = [b"\r\n", &self.unread[..]].concat();
+                let Some(end) = whole.windows(5).position(|window| window == b"\r\n.\r\n") else { return };
+                let message = whole[2..end + 2].to_vec();
+                self.unread = whole[end + 5..].to_vec();
+                self.in_data = false;
+                self.did.push(format!("MESSAGE {}", message.escape_ascii()));
+                self.say("250 queued");
+                continue;
+            }
+            let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') else { return };
+            let rest = self.unread.split_off(end + 1);
+            let line = std::mem::replace(&mut self.unread, rest);
+            assert!(line.ends_with(b"\r\n"), "a bare LF ended a command: {}", line.escape_ascii());
+            let line = &line[..line.len() - 2];
+            assert!(!line.contains(&b'\r') && !line.contains(&0), "in a command: {}", line.escape_ascii());
+            assert!(line.len() <= 12_286);
+            self.execute(line);
+        }
+    }
+
+    fn execute(&mut self, line: &[u8]) {
+        let mood = self.mood();
+        if std::mem::take(&mut self.in_exchange) {
+            self.did.push("EXCHANGE".into());
+            self.in_exchange = mood % 2 == 1 && line != b"*";
+            return self.say(if self.in_exchange { "334 more" } else { "235 in" });
+        }
+        let text = String::from_utf8_lossy(line).to_uppercase();
+        let verb = text.split([' ', '\t', ':']).find(|word| !word.is_empty()).unwrap_or("").to_owned();
+        self.did.push(text.clone());
+        match verb.as_str() {
+            "DATA" if mood % 4 != 3 => {
+                self.in_data = true;
+                self.say("354-go\r\n354 on");
+            }
+            "DATA" => self.say("503 no"),
+            "EHLO" => self.say("250-server\r\n250-ETRN x\r\n250-CHUNKING\r\n250-SIZE\r\n250 STARTTLS"),
+            "STARTTLS" if mood.is_multiple_of(3) => {
+                self.in_tls = true;
+                self.say("220 go");
+            }
+            "STARTTLS" => self.say("454 not now"),
+            "AUTH" if mood.is_multiple_of(2) => {
+                self.in_exchange = true;
+                self.say("334 more");
+            }
+            "RCPT" if text.contains("UNKNOWN") => self.say("550 5.1.1 who"),
+            "HELO" | "MAIL" | "RCPT" | "NOOP" => self.say("250 ok"),
+            "RSET" if text.len() == 4 => self.say("250 ok"),
+            "BDAT" => panic!("BDAT reached the server"),
+            _ => self.say("500 what"),
+        }
+    }
+}
+
+/// Sends what the client says through the gateway to the server, in pieces, and back.
+fn converse(rulebook: &Rulebook, words: &[Vec<u8>], cuts: &[u8], mood: Vec<u8>) -> (Server, Wire) {
+    let mut wire = Wire::new(rulebook);
+    let mut server = Server { mood, ..Server::default() };
+    server.say("220 ready");
+    let said = words.concat();
+    let mut unsaid = &said[..];
+    let mut cut = cuts.iter().cycle().copied();
+    let mut heard = 0;
+    for _ in 0..10_000 {
+        let len = usize::from(cut.next().unwrap_or(255)).clamp(1, 255);
+        let talks = len % 3 > 0 || server.replies.is_empty();
+        if talks && !unsaid.is_empty() {
+            let (piece, rest) = unsaid.split_at(len.min(unsaid.len()));
+            unsaid = rest;
+            wire.client(piece);
+        } else if !server.replies.is_empty() {
+            let rest = server.replies.split_off(len.min(server.replies.len()));
+            let piece = std::mem::replace(&mut server.replies, rest);
+            wire.server(&piece);
+        } else if unsaid.is_empty() {
+            break;
+        }
+        let closed = matches!(wire.next, Next::Close(_) | Next::Swallow);
+        server.hear(&wire.server_got[heard..]);
+        heard = wire.server_got.len();
+        if closed {
+            // Reset by the gateway: it says and hears no more.
+            server.replies.clear();
+        }
+    }
+    wire.end();
+    (server, wire)
+}
+
+proptest! {
+    #![proptest_config(config(3000))]
+
+    #[test]
+    fn the_server_does_nothing_forbidden(
+        which in 0..3_usize,
+        words in vec(client_words(), 0..40),
+        cuts in vec(any::<u8>(), 1..12),
+        mood in vec(any::<u8>(), 0..30),
+    ) {
+        let rulebook = &policies()[which];
+        let (server, wire) = converse(rulebook, &words, &cuts, mood);
+        let mut recipients = 0;
+        for deed in &server.did {
+            let verb = deed.split([' ', '\t', ':']).find(|word| !word.is_empty()).unwrap_or("");
+            let forbidden: &[&str] = match which {
+                0 => &["VRFY", "XFORBIDDEN", "XRESET"],
+                1 => &["EHLO", "AUTH", "STARTTLS", "XRESET"],
+                _ => &["STARTTLS", "XRESET", "EVIL"],
+            };
+            prop_assert!(!forbidden.contains(&verb), "{deed}");
+            match verb {
+                "MAIL" if which == 0 => prop_assert!(!deed.contains("EVIL"), "{deed}"),
+                "RCPT" => recipients += 1,
+                "HELO" | "EHLO" | "RSET" => recipients = 0,
+                "MESSAGE" => {
+                    recipients = 0;
+                    prop_assert!(which == 1 || !deed.contains("lottery") || deed.contains("base64")
+                        || deed.contains("application"), "{deed}");
+                }
+                _ => {}
+            }
+            prop_assert!(which != 0 || recipients <= 3, "{:?}", server.did);
+        }
+        let shown = String::from_utf8_lossy(&wire.client_got).into_owned();
+        prop_assert!(!shown.contains("CHUNKING\r\n"), "{shown}");
+        prop_assert!(which == 1 || !shown.contains("ETRN x\r\n") || which == 2, "{shown}");
+    }
+
+    #[test]
+    fn nothing_panics_and_everything_is_given_back(
+        which in 0..3_usize,
+        steps in vec((any::<bool>(), prop_oneof![
+            client_words(),
+            vec(any::<u8>(), 0..60),
+            proptest::sample::select(vec!["220 x\r\n", "250 x\r\n", "250-x\r\n", "354 x\r\n", "334 x\r\n", "500 x\r\n", "421 x\r\n", "25", "0 x\r\n"])
+                .prop_map(|text| text.as_bytes().to_vec()),
+        ]), 0..60),
+    ) {
+        let mut wire = Wire::new(&policies()[which]);
+        for (from_client, octets) in &steps {
+            if *from_client {
+                wire.client(octets);
+            } else {
+                wire.server(octets);
+            }
+        }
+        wire.end();
+    }
+}

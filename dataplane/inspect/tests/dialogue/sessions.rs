@@ -1,0 +1,129 @@
+//! Sessions that are easier said in code: many lines, deadlines, budgets.
+
+use inspect::engine::dialogue::{DRAIN_TIME, Next, SWALLOW_TIME};
+use inspect::event::ReplyCode;
+
+use crate::policy::Rulebook;
+use crate::run::Wire;
+
+fn wire(policy: &str) -> Wire {
+    Wire::new(&Rulebook::parse(&policy.lines().collect::<Vec<_>>()).unwrap())
+}
+
+fn greeted(policy: &str) -> Wire {
+    let mut wire = wire(policy);
+    wire.server(b"220 ready\r\n");
+    wire.client(b"HELO client\r\n");
+    wire.server(b"250 server\r\n");
+    wire
+}
+
+const BAD_RECIPIENT: &str = "base smtp\nclass c any log reset\n recipient address regex ^bad@";
+
+#[test]
+fn two_hundred_pipelined_recipients_of_which_the_37th_is_refused() {
+    let mut wire = greeted(BAD_RECIPIENT);
+    let mut flight = b"MAIL FROM:<a@b>\r\n".to_vec();
+    for number in 1..=200 {
+        let name = if number == 37 { "bad".to_owned() } else { format!("user{number}") };
+        flight.extend_from_slice(format!("RCPT TO:<{name}@example.org>\r\n").as_bytes());
+    }
+    flight.extend_from_slice(b"DATA\r\n");
+    wire.client(&flight);
+    assert_eq!(wire.next, Next::Drain);
+    assert_eq!(wire.server_got.iter().filter(|byte| **byte == b'\n').count(), 1 + 1 + 36);
+    for reply in 0..36 {
+        wire.server(b"250 ok\r\n");
+        assert_eq!(wire.next, Next::Drain, "reply {reply}");
+    }
+    wire.server(b"250 ok\r\n");
+    assert_eq!(wire.next, Next::Close(ReplyCode::Recipient));
+    assert!(wire.client_got.ends_with(b"250 ok\r\n550 Recipient refused by mail policy\r\n"));
+}
+
+#[test]
+fn two_hundred_pipelined_recipients_fit() {
+    let mut wire = greeted(BAD_RECIPIENT);
+    let mut flight = b"MAIL FROM:<a@b>\r\n".to_vec();
+    for number in 1..=200 {
+        flight.extend_from_slice(format!("RCPT TO:<user{number}@example.org>\r\n").as_bytes());
+    }
+    flight.extend_from_slice(b"DATA\r\n");
+    wire.client(&flight);
+    for _ in 0..201 {
+        wire.server(b"250 ok\r\n");
+    }
+    wire.client(b"too early\r\n");
+    wire.server(b"354 go\r\n");
+    wire.client(b".\r\n");
+    wire.server(b"250 done\r\n");
+    assert_eq!(wire.next, Next::Go);
+    assert!(wire.server_got.ends_with(b"DATA\r\ntoo early\r\n.\r\n"));
+    assert_eq!(wire.counters.smtp_messages, 1);
+}
+
+#[test]
+fn a_client_that_never_waits_is_out_of_step() {
+    let mut wire = greeted("base smtp");
+    for _ in 0..4096 {
+        wire.client(b"NOOP\r\n");
+    }
+    assert_eq!(wire.next, Next::Go);
+    wire.client(b"NOOP\r\n");
+    assert_eq!(wire.next, Next::Drain);
+    assert_eq!(wire.dialogue.deadline(), Some(wire.now + DRAIN_TIME));
+    wire.now = wire.now + DRAIN_TIME;
+    wire.client(b"x");
+    assert_eq!(wire.next, Next::Close(ReplyCode::OutOfSync));
+}
+
+#[test]
+fn a_refused_message_is_not_swallowed_for_ever() {
+    let mut wire = greeted("base smtp");
+    wire.client(b"DATA\r\n");
+    wire.server(b"354 go\r\n");
+    wire.client(b"text\n.\r\nmore");
+    assert_eq!((wire.next, wire.dialogue.deadline()), (Next::Swallow, Some(wire.now + SWALLOW_TIME)));
+    wire.client(b"and more\r\n");
+    assert_eq!(wire.next, Next::Swallow);
+    wire.now = wire.now + SWALLOW_TIME;
+    wire.client(b"and more\r\n");
+    assert_eq!(wire.next, Next::Close(ReplyCode::Smuggling));
+
+    let mut wire = greeted("base smtp");
+    wire.client(b"DATA\r\n");
+    wire.server(b"354 go\r\n");
+    wire.client(b"text\n.\r\nmore");
+    let block = vec![b'a'; 1 << 20];
+    for _ in 0..63 {
+        wire.client(&block);
+        assert_eq!(wire.next, Next::Swallow);
+    }
+    wire.client(&block);
+    wire.client(&block);
+    assert_eq!(wire.next, Next::Close(ReplyCode::Smuggling));
+}
+
+#[test]
+fn lines_have_their_limits() {
+    for (verb, limit) in
+        [("NOOP ", 512), ("MAIL FROM:<a@b> X=", 2292), ("RCPT TO:<a@b> X=", 2048), ("AUTH LOGIN ", 12_288)]
+    {
+        for (over, split) in [(0, false), (1, false), (0, true), (1, true)] {
+            let mut wire = greeted("base esmtp");
+            let mut line = verb.as_bytes().to_vec();
+            line.resize(limit + over - 2, b'a');
+            line.extend_from_slice(b"\r\n");
+            if split {
+                line.iter().for_each(|byte| wire.client(&[*byte]));
+            } else {
+                wire.client(&line);
+            }
+            let expected = if over == 0 { Next::Go } else { Next::Close(ReplyCode::Line) };
+            assert_eq!(wire.next, expected, "{verb} {over} {split}");
+            wire.end();
+            assert_eq!(wire.reports.len(), over);
+            assert!(wire.reports.iter().all(|report| report.starts_with("SMTP_LINE_TOO_LONG close")));
+        }
+    }
+}

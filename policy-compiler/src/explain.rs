@@ -1,0 +1,216 @@
+//! What an artifact does, rule by rule, in plain words; and what a code means.
+
+use std::fmt::Write as _;
+
+use artifact::format::Artifact;
+use artifact::model::{Form, Mode, Path, Policy, TopAction, TopClass};
+use artifact::smtp::{Base, Criterion, Region, SmtpClass, SmtpPolicy, Terminal};
+
+use crate::code::Code;
+use crate::kind;
+use crate::parser::parse;
+use crate::source::SourceFile;
+
+/// The explanation of a code, with its examples.
+#[must_use]
+pub fn code(code: Code) -> String {
+    let text = code.explanation();
+    match text.strip_prefix("# ") {
+        Some(rest) => format!("{code}: {rest}"),
+        None => text.to_owned(),
+    }
+}
+
+/// Facts of a session that every flow keeps: a bit for each criterion (octets).
+const FACTS_LEN: usize = artifact::smtp::MAX_CRITERIA / 8;
+
+/// The explanation of an artifact.
+#[must_use]
+pub fn artifact(artifact: &Artifact) -> String {
+    let mut out = String::new();
+    let policy = &artifact.policy;
+    let form = match policy.form {
+        Form::Zone => "zones: between two zones nothing passes that no class lets",
+        Form::Classic => "inspection rules: what no rule inspects passes as if the gateway were a wire",
+    };
+    let digest: String = artifact.source_digest.iter().map(|octet| format!("{octet:02x}")).collect();
+    line(&mut out, 0, &format!("Policy {} (SHA-256 of its text {digest})", policy.source.name));
+    line(&mut out, 0, &format!("Form: {form}."));
+    let ports: Vec<String> = policy.smtp_ports.iter().map(u16::to_string).collect();
+    line(&mut out, 0, &format!("SMTP is TCP to port {}.", ports.join(", ")));
+    if let Some(key) = &artifact.signed_by {
+        let key: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
+        line(&mut out, 0, &format!("Signed by ed25519 key {key}."));
+    }
+    out.push('\n');
+    for port in &policy.ports {
+        let what = if policy.form == Form::Zone { "Zone" } else { "Interface" };
+        let members = if port.interfaces.is_empty() || port.interfaces == [port.name.clone()] {
+            "bind it with --port".to_owned()
+        } else {
+            format!("interfaces {}", port.interfaces.join(", "))
+        };
+        line(&mut out, 0, &format!("{what} {} ({members})", port.name));
+    }
+    for path in &policy.paths {
+        out.push('\n');
+        explain_path(policy, path, &mut out);
+    }
+    for smtp in &policy.smtp {
+        out.push('\n');
+        explain_smtp(policy, smtp, &mut out);
+    }
+    out.push('\n');
+    line(&mut out, 0, &format!("Databases: {} for {}.", artifact.library, artifact.target));
+    out
+}
+
+fn line(out: &mut String, depth: usize, text: &str) {
+    // Writing into a string has no way to fail.
+    let _ = writeln!(out, "{:indent$}{text}", "", indent = depth * 2);
+}
+
+fn explain_path(policy: &Policy, path: &Path, out: &mut String) {
+    let name = |port: Option<u16>| {
+        let port = port.and_then(|port| policy.ports.get(usize::from(port)));
+        port.map_or("anywhere", |port| port.name.as_str())
+    };
+    let title = match policy.form {
+        Form::Zone => format!("Zone-pair {}, policy {}", path.zone_pair, path.policy),
+        Form::Classic => format!("Inspection rule {}", path.policy),
+    };
+    line(out, 0, &format!("{title}: sessions from {} to {}", name(path.source), name(path.destination)));
+    for (at, class) in path.classes.iter().enumerate() {
+        line(out, 1, &format!("{}. {} -> {}", at + 1, when(class), explain_verdict(policy, class)));
+    }
+    if policy.form == Form::Classic {
+        line(out, 1, &format!("{}. everything else -> passes untouched", path.classes.len() + 1));
+    }
+}
+
+fn place(line: u32) -> String {
+    if line == 0 { "implicit".into() } else { format!("line {line}") }
+}
+
+fn when(class: &TopClass) -> String {
+    if class.name == crate::ast::CLASS_DEFAULT {
+        return format!("everything else (class-default, {})", place(class.line));
+    }
+    let join = if class.mode == Mode::All { " and " } else { " or " };
+    format!("{} (class {}, {})", class.matches.join(join), class.name, place(class.line))
+}
+
+fn explain_verdict(policy: &Policy, class: &TopClass) -> String {
+    match class.action {
+        TopAction::Inspect { smtp: Some(smtp), .. } => {
+            let name = policy.smtp.get(usize::from(smtp)).map_or("", |smtp| smtp.name.as_str());
+            format!("its mail is read by SMTP policy {name}")
+        }
+        TopAction::Inspect { smtp: None, .. } => {
+            "followed as a session, its answers let back, not read".into()
+        }
+        TopAction::Pass { log } => format!("let through in this direction, not followed{}", logged(log)),
+        TopAction::Drop { log } => format!("dropped{}", logged(log)),
+    }
+}
+
+fn logged(log: bool) -> &'static str {
+    if log { ", and logged" } else { "" }
+}
+
+fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
+    line(out, 0, &format!("SMTP policy {}", smtp.name));
+    let base = match smtp.base {
+        Base::None => "every verb and EHLO keyword is legal unless a class says otherwise",
+        Base::Smtp => {
+            "legal verbs are DATA HELO HELP MAIL NOOP QUIT RCPT RSET SAML SEND SOML VRFY; any other, EHLO too, is masked, so \
+             that clients use HELO"
+        }
+        Base::Esmtp => {
+            "legal verbs are AUTH DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET SAML SEND SOML VRFY, legal EHLO keywords \
+             8BITMIME AUTH DSN ENHANCEDSTATUSCODES ETRN PIPELINING SIZE; any other is masked"
+        }
+    };
+    line(out, 1, &format!("Base: {base}."));
+    line(out, 1, "BDAT and the EHLO keyword CHUNKING are always masked.");
+    if let Some(max) = smtp.max_data {
+        line(out, 1, &format!("A session that has carried more than {max} octets of mail is closed."));
+    }
+    let switch = |on: bool| if on { "on" } else { "off" };
+    line(
+        out,
+        1,
+        &format!("Alerts are {}, session records {}.", switch(smtp.alert), switch(smtp.audit_trail)),
+    );
+    for (at, class) in smtp.classes.iter().enumerate() {
+        explain_class(policy, smtp, at, class, out);
+    }
+    if !smtp.classes.is_empty() {
+        line(out, 1, "What no class takes is let through.");
+    }
+    for database in &smtp.databases {
+        let state = if database.region.is_streaming() {
+            format!("{} octets of state for a message in progress", database.stream_len)
+        } else {
+            "no state".into()
+        };
+        line(
+            out,
+            1,
+            &format!(
+                "Database over {}: {} patterns, {} octets, {state}",
+                region(database.region),
+                database.pattern_count,
+                database.bytes.len()
+            ),
+        );
+    }
+    let stream: u32 = smtp.databases.iter().map(|database| database.stream_len).sum();
+    line(out, 1, &format!("State per flow: {FACTS_LEN} octets of facts, {stream} octets of matcher state."));
+}
+
+fn region(region: Region) -> &'static str {
+    match region {
+        Region::Sender => "sender addresses",
+        Region::Recipient => "recipient addresses",
+        Region::Header => "header fields",
+        Region::Body => "text of bodies",
+        Region::ContentType => "Content-Type fields",
+    }
+}
+
+fn explain_class(policy: &Policy, smtp: &SmtpPolicy, at: usize, class: &SmtpClass, out: &mut String) {
+    let action = match class.terminal {
+        Some(Terminal::Allow) => "let through, later classes not asked",
+        Some(Terminal::Mask) => "overwritten in place (x for commands, X for keywords)",
+        Some(Terminal::Reset) => "refused with a 5xx, both sides closed",
+        None => "nothing else is done",
+    };
+    let log = if class.log { "logged; " } else { "" };
+    line(out, 1, &format!("{}. Class {} ({}) -> {log}{action}", at + 1, class.name, place(class.line)));
+    let criteria: Vec<&Criterion> =
+        class.criteria.iter().filter_map(|index| smtp.criteria.get(usize::from(*index))).collect();
+    if criteria.len() > 1 {
+        let all = class.mode == Mode::All;
+        line(out, 2, if all { "when all of these hold in one mail:" } else { "when one of these holds:" });
+    }
+    for criterion in criteria {
+        let not = if criterion.negated { "it is not so that " } else { "" };
+        let words = kind::describe(&criterion.test, &criterion.text);
+        line(out, 2, &format!("- {not}{words} (line {})", criterion.line));
+        if criterion.test.region().is_some() {
+            for pattern in patterns(policy, &criterion.text) {
+                line(out, 3, &format!("pattern {pattern}"));
+            }
+        }
+    }
+}
+
+/// The patterns of the map that a `match` line names, as they were written.
+fn patterns(policy: &Policy, text: &str) -> Vec<String> {
+    let map = text.rsplit(' ').next().unwrap_or_default();
+    let file = SourceFile::new(policy.source.name.as_str(), policy.source.text.as_str());
+    let (config, _) = parse(&file, false);
+    let map = config.regex_maps.into_iter().find(|known| known.name.text == map);
+    map.map(|map| map.patterns.into_iter().map(|line| line.text.text).collect()).unwrap_or_default()
+}

@@ -1,0 +1,278 @@
+//! `policy-map type inspect [smtp]`, its classes, actions and parameters.
+
+use artifact::smtp::Base;
+
+use super::class_map::{is_smtp_header, used_class};
+use super::{MAX_NAME_LEN, Mode, Parser, misplaced, remove};
+use crate::ast::{
+    CLASS_DEFAULT, Set, SmtpAction, SmtpParameters, SmtpPolicyMap, SmtpUse, TopPolicyMap, TopUse, TopVerdict,
+};
+use crate::code::Code;
+use crate::cursor::Cursor;
+use crate::diagnostic::Diagnostic;
+
+/// Octets; the range of `max-data` and of the timeouts of `ip inspect name` is not documented, this is ours.
+pub(super) const MAX_DATA: std::ops::RangeInclusive<u64> = 1..=1_000_000_000_000;
+
+impl Parser {
+    pub(super) fn policy_map(&mut self, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {
+        cursor.keywords(&["type", "inspect"])?;
+        let smtp = is_smtp_header(cursor);
+        let name = cursor.name("policy-map", MAX_NAME_LEN)?;
+        cursor.finish()?;
+        let mode = if smtp {
+            if negated {
+                remove(&mut self.config.smtp_policies, cursor, |policy| policy.name.text == name.text);
+            } else {
+                let parameters = SmtpParameters::default();
+                self.config.smtp_policies.push(SmtpPolicyMap {
+                    name,
+                    uses: Vec::new(),
+                    parameters,
+                    spoiled: false,
+                });
+            }
+            Mode::SmtpPolicy(self.config.smtp_policies.len().saturating_sub(1))
+        } else {
+            if negated {
+                remove(&mut self.config.top_policies, cursor, |policy| policy.name.text == name.text);
+            } else {
+                self.config.top_policies.push(TopPolicyMap { name, uses: Vec::new() });
+            }
+            Mode::TopPolicy(self.config.top_policies.len().saturating_sub(1))
+        };
+        self.enter(negated, mode);
+        Some(())
+    }
+
+    pub(super) fn smtp_policy_line(
+        &mut self,
+        index: usize,
+        command: &'static str,
+        negated: bool,
+        cursor: &mut Cursor<'_, '_>,
+    ) -> Option<()> {
+        match command {
+            "parameters" => {
+                cursor.finish()?;
+                let span = cursor.taken();
+                self.extension(span, "the `parameters` block", cursor);
+                if negated {
+                    self.config.smtp_policies.get_mut(index)?.parameters = SmtpParameters::default();
+                }
+                self.enter(negated, Mode::SmtpParameters(index));
+                Some(())
+            }
+            "match" => {
+                let message = "`match` belongs in a class".to_owned();
+                misplaced(
+                    cursor,
+                    message,
+                    "put it into a `class-map type inspect smtp NAME`, and write `class type inspect smtp NAME` here",
+                );
+                None
+            }
+            _ => self.smtp_use(index, negated, cursor),
+        }
+    }
+
+    fn smtp_use(&mut self, index: usize, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {
+        let class = used_class("class-map", true, cursor)?;
+        cursor.finish()?;
+        let span = cursor.taken();
+        if class.text == CLASS_DEFAULT && !negated {
+            self.extension(span, "`class class-default` in an SMTP policy", cursor);
+        }
+        let uses = &mut self.config.smtp_policies.get_mut(index)?.uses;
+        if negated {
+            remove(uses, cursor, |used| used.class.text == class.text);
+        } else {
+            if let Some(first) = uses.iter().find(|used| used.class.text == class.text) {
+                cursor.report(used_twice(span, first.span, &class.text));
+            }
+            uses.push(SmtpUse { class, actions: Vec::new(), span, spoiled: false });
+        }
+        let used = uses.len().saturating_sub(1);
+        self.enter(negated, Mode::SmtpUse(index, used));
+        Some(())
+    }
+
+    pub(super) fn smtp_action(
+        &mut self,
+        policy: usize,
+        used: usize,
+        command: &'static str,
+        negated: bool,
+        cursor: &mut Cursor<'_, '_>,
+    ) -> Option<()> {
+        let action = match command {
+            "allow" => SmtpAction::Allow,
+            "log" => SmtpAction::Log,
+            "mask" => SmtpAction::Mask,
+            "reset" => SmtpAction::Reset,
+            _ => {
+                let message = format!("`{command}` belongs in a top-level policy");
+                misplaced(
+                    cursor,
+                    message,
+                    "put it into a `policy-map type inspect NAME` (without `smtp`); what an SMTP policy does is allow, log, mask or reset",
+                );
+                return None;
+            }
+        };
+        cursor.finish()?;
+        let span = cursor.taken();
+        let actions = &mut self.config.smtp_policies.get_mut(policy)?.uses.get_mut(used)?.actions;
+        if negated {
+            remove(actions, cursor, |set| set.value == action);
+        } else if actions.iter().all(|set| set.value != action) {
+            actions.push(Set { value: action, span });
+        }
+        Some(())
+    }
+
+    pub(super) fn smtp_parameter(
+        &mut self,
+        policy: usize,
+        command: &'static str,
+        negated: bool,
+        cursor: &mut Cursor<'_, '_>,
+    ) -> Option<()> {
+        let parameters = &mut self.config.smtp_policies.get_mut(policy)?.parameters;
+        if negated {
+            cursor.skip();
+            match command {
+                "base" => parameters.base = None,
+                "alert" => parameters.alert = None,
+                "audit-trail" => parameters.audit_trail = None,
+                _ => parameters.max_data = None,
+            }
+            return Some(());
+        }
+        match command {
+            "base" => {
+                let value = match cursor.keyword(&["esmtp", "none", "smtp"])? {
+                    "esmtp" => Base::Esmtp,
+                    "smtp" => Base::Smtp,
+                    _ => Base::None,
+                };
+                cursor.finish()?;
+                parameters.base = Some(Set { value, span: cursor.taken() });
+            }
+            "max-data" => {
+                let value = cursor.number("the number of octets", MAX_DATA)?;
+                cursor.finish()?;
+                parameters.max_data = Some(Set { value, span: cursor.taken() });
+            }
+            _ => {
+                let value = cursor.switch()?;
+                cursor.finish()?;
+                let set = Some(Set { value, span: cursor.taken() });
+                if command == "alert" { parameters.alert = set } else { parameters.audit_trail = set }
+            }
+        }
+        Some(())
+    }
+
+    pub(super) fn top_use(&mut self, index: usize, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {
+        let class = used_class("class-map", false, cursor)?;
+        cursor.finish()?;
+        let span = cursor.taken();
+        let uses = &mut self.config.top_policies.get_mut(index)?.uses;
+        if negated {
+            remove(uses, cursor, |used| used.class.text == class.text);
+        } else {
+            if let Some(first) = uses.iter().find(|used| used.class.text == class.text) {
+                cursor.report(used_twice(span, first.span, &class.text));
+            }
+            uses.push(TopUse {
+                class,
+                actions: Vec::new(),
+                parameters: None,
+                service: None,
+                span,
+                spoiled: false,
+            });
+        }
+        let used = uses.len().saturating_sub(1);
+        self.enter(negated, Mode::TopUse(index, used));
+        Some(())
+    }
+
+    pub(super) fn top_action(
+        &mut self,
+        policy: usize,
+        used: usize,
+        command: &'static str,
+        negated: bool,
+        cursor: &mut Cursor<'_, '_>,
+    ) -> Option<()> {
+        let used = self.config.top_policies.get_mut(policy)?.uses.get_mut(used)?;
+        match command {
+            "inspect" => {
+                let map = if cursor.peek().is_some() {
+                    Some(cursor.name("parameter-map", MAX_NAME_LEN)?)
+                } else {
+                    None
+                };
+                cursor.finish()?;
+                let span = cursor.taken();
+                if negated {
+                    used.parameters = None;
+                    remove(&mut used.actions, cursor, |set| set.value == TopVerdict::Inspect);
+                } else {
+                    used.parameters = map;
+                    push(&mut used.actions, Set { value: TopVerdict::Inspect, span });
+                }
+            }
+            "pass" | "drop" => {
+                let log = cursor.optional(&["log"]).is_some();
+                cursor.finish()?;
+                let value = if command == "pass" { TopVerdict::Pass(log) } else { TopVerdict::Drop(log) };
+                let span = cursor.taken();
+                if negated {
+                    remove(&mut used.actions, cursor, |set| {
+                        std::mem::discriminant(&set.value) == std::mem::discriminant(&value)
+                    });
+                } else {
+                    push(&mut used.actions, Set { value, span });
+                }
+            }
+            "service-policy" => {
+                cursor.keyword(&["smtp"])?;
+                let name = cursor.name("policy-map", MAX_NAME_LEN)?;
+                cursor.finish()?;
+                let span = cursor.taken();
+                if !negated {
+                    used.service = Some((name, span));
+                } else if used.service.take().is_none() {
+                    cursor.report(super::nothing_to_remove(span));
+                }
+            }
+            "police" => super::parameter_map::no_effect(cursor),
+            _ => {
+                let message = format!("`{command}` belongs in an SMTP policy");
+                misplaced(
+                    cursor,
+                    message,
+                    "put it into a `policy-map type inspect smtp NAME`; what a top-level policy does is inspect, pass or drop",
+                );
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+fn push(actions: &mut Vec<Set<TopVerdict>>, action: Set<TopVerdict>) {
+    if actions.iter().all(|other| other.value != action.value) {
+        actions.push(action);
+    }
+}
+
+fn used_twice(span: crate::source::Span, first: crate::source::Span, class: &str) -> Diagnostic {
+    Diagnostic::error(Code::REPEATED, span, format!("class `{class}` stands twice in one policy"))
+        .label("this one would never be asked")
+        .at(first, "first used here")
+        .help("put all its actions under the first")
+}

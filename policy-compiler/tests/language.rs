@@ -1,0 +1,336 @@
+//! What lines mean: the tables that come of them.
+#![forbid(unsafe_code)]
+
+use artifact::model::{Condition, Form, Policy, TopAction};
+use artifact::smtp::{Base, Encoding, Region, Terminal, Test};
+use posternc::compile::{Options, compile};
+use posternc::kind::KINDS;
+use posternc::source::SourceFile;
+
+fn policy(text: &str) -> Policy {
+    let file = SourceFile::new("test.policy", text);
+    let compiled = compile(&file, Options::default());
+    let said: Vec<String> = compiled.diagnostics.iter().map(|found| found.render(&file, false)).collect();
+    compiled.artifact.unwrap_or_else(|| panic!("{}", said.join("\n"))).policy
+}
+
+/// Without what differs between two ways to write the same: the text and its lines.
+fn meaning(text: &str) -> Policy {
+    let mut policy = policy(text);
+    policy.source = Default::default();
+    for class in policy.paths.iter_mut().flat_map(|path| &mut path.classes) {
+        class.line = 0;
+    }
+    for smtp in &mut policy.smtp {
+        smtp.classes.iter_mut().for_each(|class| class.line = 0);
+        smtp.criteria.iter_mut().for_each(|criterion| criterion.line = 0);
+    }
+    for entry in policy.access_lists.iter_mut().flat_map(|list| &mut list.entries) {
+        entry.line = 0;
+    }
+    policy
+}
+
+/// An SMTP policy around some class.
+fn with_class(mode: &str, lines: &str, actions: &str) -> String {
+    format!(
+        "parameter-map type regex map\n pattern x\nclass-map type inspect smtp {mode} c\n{lines}\
+         policy-map type inspect smtp p\n class type inspect smtp c\n{actions}\
+         class-map type inspect mail\n match protocol smtp\n\
+         policy-map type inspect top\n class type inspect mail\n  inspect\n  service-policy smtp p\n\
+         zone security a\nzone security b\nzone-pair security ab source a destination b\n service-policy type inspect top\n"
+    )
+}
+
+const WRITTEN_OUT: &str = "\
+parameter-map type regex spam
+ pattern spam
+class-map type inspect smtp match-any bad
+ match sender address regex spam
+policy-map type inspect smtp p
+ class type inspect smtp bad
+  log
+  reset
+class-map type inspect match-all mail
+ match protocol smtp
+policy-map type inspect top
+ class type inspect mail
+  inspect
+  service-policy smtp p
+zone security outside
+zone security inside
+zone-pair security a source outside destination inside
+ service-policy type inspect top
+";
+
+#[test]
+fn abbreviations_case_and_removed_lines_mean_the_same() {
+    let short = include_str!("golden/abbreviated.policy");
+    assert_eq!(meaning(short), meaning(WRITTEN_OUT));
+    assert_eq!(meaning(&WRITTEN_OUT.replace("\n ", "\n").replace('\n', "\r\n")), meaning(WRITTEN_OUT));
+    let removed = format!(
+        "{WRITTEN_OUT}class-map type inspect smtp match-any extra\n match cmd verb EVIL\nno class-map type inspect smtp extra\n\
+         policy-map type inspect smtp q\n parameters\n  base smtp\nno policy-map type inspect smtp q\n\
+         zone security c\nno zone security c\nparameter-map type regex y\n pattern y\nno parameter-map type regex y\n\
+         access-list 9 permit any\nno access-list 9\nzone-pair security z source inside destination outside\n\
+         no zone-pair security z\n"
+    );
+    assert_eq!(meaning(&removed), meaning(WRITTEN_OUT));
+    let mended = WRITTEN_OUT
+        .replace("  reset\n", "  mask\n  no mask\n  reset\n")
+        .replace(" pattern spam\n", " pattern ham\n no pattern ham\n pattern spam\n");
+    assert_eq!(meaning(&mended), meaning(WRITTEN_OUT));
+}
+
+#[test]
+fn the_first_policy_has_the_expected_shape() {
+    let policy = policy(include_str!("../../deploy/policies/first-light.policy"));
+    assert_eq!(policy.form, Form::Zone);
+    assert_eq!(policy.ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["outside", "inside"]);
+    let [path] = policy.paths.as_slice() else { panic!("one path") };
+    assert_eq!((path.source, path.destination), (Some(0), Some(1)));
+    let [mail, default] = path.classes.as_slice() else { panic!("two classes") };
+    assert_eq!(mail.action, TopAction::Inspect { parameters: 0, smtp: Some(0) });
+    assert_eq!(policy.conditions[usize::from(mail.condition)], Condition::Smtp);
+    assert_eq!((default.name.as_str(), default.action), ("class-default", TopAction::Drop { log: false }));
+    assert_ne!(default.line, 0, "it is written, not implicit");
+    let [smtp] = policy.smtp.as_slice() else { panic!("one SMTP policy") };
+    assert_eq!(smtp.base, Base::None);
+    let does: Vec<_> = smtp.classes.iter().map(|class| (class.log, class.terminal)).collect();
+    let (mask, reset) = (Some(Terminal::Mask), Some(Terminal::Reset));
+    assert_eq!(
+        does,
+        [(true, mask), (false, mask), (true, reset), (true, reset), (true, reset), (true, None)]
+    );
+    let regions: Vec<_> = smtp.databases.iter().map(|database| database.region).collect();
+    assert_eq!(regions, [Region::Sender, Region::Recipient, Region::Body]);
+    assert!(
+        smtp.databases.iter().all(|database| (database.stream_len > 0) == database.region.is_streaming())
+    );
+}
+
+#[test]
+fn class_default_is_last_and_drops_unless_said_otherwise() {
+    let implicit = policy(WRITTEN_OUT);
+    let last = implicit.paths[0].classes.last().unwrap();
+    assert_eq!(
+        (last.name.as_str(), last.line, last.action),
+        ("class-default", 0, TopAction::Drop { log: false })
+    );
+    let first = WRITTEN_OUT.replace(
+        " class type inspect mail\n",
+        " class class-default\n  pass log\n class type inspect mail\n",
+    );
+    let explicit = policy(&first);
+    assert_eq!(explicit.paths[0].classes.len(), 2);
+    assert_eq!(explicit.paths[0].classes[1].action, TopAction::Pass { log: true });
+}
+
+#[test]
+fn every_match_kind_becomes_its_test() {
+    let cases = [
+        ("sender address regex map", Test::SenderAddress),
+        ("recipient address regex map", Test::RecipientAddress),
+        ("recipient count gt 100", Test::RecipientCount(100)),
+        ("recipient invalid count gt 5", Test::RecipientInvalidCount(5)),
+        ("cmd verb vrfy", Test::CommandVerb("VRFY".into())),
+        ("cmd line length gt 512", Test::CommandLineLength(512)),
+        ("cmd-line length gt 512", Test::CommandLineLength(512)),
+        ("header length gt 16384", Test::HeaderLength(16384)),
+        ("header regex map", Test::Header),
+        ("body regex map", Test::Body),
+        ("data-length gt 4294967295", Test::DataLength(4_294_967_295)),
+        ("mime content-type regex map", Test::MimeContentType),
+        ("mime encoding unknown", Test::MimeEncoding(Encoding::Unknown)),
+        ("mime encoding 7-bit", Test::MimeEncoding(Encoding::Token("7bit".into()))),
+        ("mime encoding X-Odd", Test::MimeEncoding(Encoding::Token("x-odd".into()))),
+        ("reply ehlo 8bitmime", Test::ReplyEhlo("8BITMIME".into())),
+        ("ehlo reply etrn", Test::ReplyEhlo("ETRN".into())),
+    ];
+    for (line, test) in &cases {
+        let plain = policy(&with_class("match-any", &format!(" match {line}\n"), "  log\n"));
+        let criterion = &plain.smtp[0].criteria[0];
+        assert_eq!((&criterion.test, criterion.negated, criterion.line), (test, false, 4), "{line}");
+        let negated = policy(&with_class("match-any", &format!(" match not {line}\n"), "  log\n"));
+        assert!(
+            negated.smtp[0].criteria[0].negated && negated.smtp[0].criteria[0].text.starts_with("not "),
+            "{line}"
+        );
+        let regions: Vec<_> = plain.smtp[0].databases.iter().map(|database| database.region).collect();
+        assert_eq!(regions, test.region().into_iter().collect::<Vec<_>>(), "{line}");
+        assert_ne!(posternc::kind::describe(test, "map"), "anything", "{line} is described");
+    }
+    for kind in KINDS {
+        let words = kind.keywords().join(" ");
+        assert!(kind.syntax().contains(&words), "the syntax of `{words}`");
+        assert!(kind.documentation().len() > 40, "the documentation of `{words}`");
+        assert!(cases.iter().any(|(line, _)| line.starts_with(&words)), "`{words}` has a case");
+    }
+}
+
+#[test]
+fn words_are_printed_as_they_should_have_been_written() {
+    let policy = policy(&with_class("match-any", " ma cmd-line le g 512\n m REC c g 7\n", "  log\n"));
+    let texts: Vec<_> = policy.smtp[0].criteria.iter().map(|criterion| criterion.text.as_str()).collect();
+    assert_eq!(texts, ["cmd line length gt 512", "recipient count gt 7"]);
+}
+
+#[test]
+fn default_class_and_parameters_of_an_smtp_policy() {
+    let text = with_class("match-any", " match cmd verb EVIL\n", "  mask\n class class-default\n  log\n").replace(
+        "policy-map type inspect smtp p\n",
+        "policy-map type inspect smtp p\n parameters\n  base esmtp\n  max-data 1000\n  alert off\n  audit-trail on\n",
+    );
+    let policy = policy(&text);
+    let smtp = &policy.smtp[0];
+    assert_eq!(
+        (smtp.base, smtp.max_data, smtp.alert, smtp.audit_trail),
+        (Base::Esmtp, Some(1000), false, true)
+    );
+    let last = smtp.classes.last().unwrap();
+    assert_eq!(last.name, "class-default");
+    assert_eq!(smtp.criteria[usize::from(last.criteria[0])].test, Test::Always);
+}
+
+#[test]
+fn classic_rules_become_paths() {
+    let policy = policy(
+        "ip port-map smtp port tcp 587\nip inspect tcp idle-time 1800\nip inspect audit-trail\n\
+         ip inspect name guard esmtp alert off max-data 1000 timeout 30\nip inspect name guard tcp\n\
+         ip inspect name plain esmtp\n\
+         interface Ethernet 0\n ip inspect guard in\ninterface Ethernet1\n ip inspect guard out\n ip inspect plain in\n",
+    );
+    assert_eq!(policy.form, Form::Classic);
+    assert_eq!(policy.smtp_ports, [25, 587]);
+    let ways: Vec<_> =
+        policy.paths.iter().map(|path| (path.zone_pair.as_str(), path.source, path.destination)).collect();
+    assert_eq!(ways, [("guard", Some(0), None), ("guard", None, Some(1)), ("plain", Some(1), None)]);
+    assert_eq!(policy.ports[0].name, "Ethernet0");
+    assert_eq!(policy.ports[0].interfaces, ["Ethernet0"]);
+    // A rule applied twice shares its tables.
+    assert_eq!(policy.smtp.len(), 2);
+    let guard = &policy.smtp[0];
+    assert_eq!(
+        (guard.base, guard.alert, guard.audit_trail, guard.max_data),
+        (Base::Esmtp, false, true, Some(1000))
+    );
+    assert_eq!(policy.smtp[1].max_data, Some(20_000_000), "the default that `show` prints");
+    let [esmtp, tcp] = policy.paths[0].classes.as_slice() else { panic!("two protocols, no class-default") };
+    let TopAction::Inspect { parameters, smtp: Some(0) } = esmtp.action else { panic!("{esmtp:?}") };
+    assert_eq!(policy.parameters[usize::from(parameters)].tcp_idle_time, 30);
+    assert!(!policy.parameters[usize::from(parameters)].alert);
+    let TopAction::Inspect { parameters, smtp: None } = tcp.action else { panic!("{tcp:?}") };
+    assert_eq!(policy.parameters[usize::from(parameters)].tcp_idle_time, 1800);
+    assert_eq!(policy.conditions[usize::from(tcp.condition)], Condition::Protocol(6));
+}
+
+#[test]
+fn pasted_lines_of_the_top_level_end_an_interface() {
+    let policy = policy(
+        "interface Ethernet0\n ip inspect late in\nip inspect name late esmtp\nip port-map smtp port tcp 2525\n",
+    );
+    assert_eq!(policy.paths.len(), 1);
+    assert_eq!(policy.smtp_ports, [25, 2525]);
+}
+
+/// What a condition says of a first packet.
+fn holds(policy: &Policy, index: u16, protocol: u8, port: u16) -> bool {
+    match &policy.conditions[usize::from(index)] {
+        Condition::Any => true,
+        Condition::Smtp => protocol == 6 && policy.smtp_ports.contains(&port),
+        Condition::Protocol(number) => *number == protocol,
+        Condition::Port { protocol: number, port: wanted } => (*number, *wanted) == (protocol, port),
+        Condition::AccessList(_) => panic!("not in these tests"),
+        Condition::Not(part) => !holds(policy, *part, protocol, port),
+        Condition::All(parts) => parts.iter().all(|part| holds(policy, *part, protocol, port)),
+        Condition::AnyOf(parts) => parts.iter().any(|part| holds(policy, *part, protocol, port)),
+    }
+}
+
+#[test]
+fn top_level_classes_nest_and_negate() {
+    let text = "\
+class-map type inspect match-any name-service
+ match protocol dns
+class-map type inspect match-any mail
+ match protocol smtp
+ match protocol imap
+class-map type inspect match-all other
+ match not class-map mail
+ match protocol tcp
+class-map type inspect match-any all
+ match class-map name-service
+ match class-map other
+policy-map type inspect top
+ class type inspect all
+  pass
+ class type inspect mail
+  drop log
+zone security a
+zone security b
+zone-pair security ab source a destination b
+ service-policy type inspect top
+";
+    let policy = policy(text);
+    let all = policy.paths[0].classes[0].condition;
+    let cases =
+        [(17, 53, true), (6, 53, true), (6, 80, true), (6, 25, false), (6, 143, false), (17, 80, false)];
+    for (protocol, port, expected) in cases {
+        assert_eq!(holds(&policy, all, protocol, port), expected, "{protocol}/{port}");
+    }
+    assert_eq!(policy.paths[0].classes[1].action, TopAction::Drop { log: true });
+    assert_eq!(policy.paths[0].classes[1].matches, ["protocol smtp", "protocol imap"]);
+}
+
+#[test]
+fn access_lists_have_masks_and_ports() {
+    use artifact::model::AddressMatch;
+    let text = WRITTEN_OUT.replace(
+        "class-map type inspect match-all mail\n",
+        "access-list 101 permit tcp 192.0.2.77 0.0.0.255 gt 1023 host 198.51.100.25 eq smtp\naccess-list 101 deny ip any any\n\
+         ipv6 access-list six\n permit tcp 2001:db8::1/32 any range 25 587\n\
+         class-map type inspect match-any lists\n match access-group 101\n match access-group name six\n\
+         class-map type inspect match-all mail\n match class-map lists\n",
+    );
+    let policy = policy(&text);
+    let [v4, v6] = policy.access_lists.as_slice() else { panic!("two lists") };
+    let entry = &v4.entries[0];
+    assert_eq!(entry.source, Some(AddressMatch::V4 { address: [192, 0, 2, 0], mask: [255, 255, 255, 0] }));
+    assert_eq!(entry.source_ports, Some((1024, 65535)));
+    assert_eq!(entry.destination, Some(AddressMatch::V4 { address: [198, 51, 100, 25], mask: [255; 4] }));
+    assert_eq!((entry.destination_ports, entry.line), (Some((25, 25)), 9));
+    assert!(!v4.entries[1].permit && v4.entries[1].protocol.is_none());
+    let Some(AddressMatch::V6 { address, mask }) = v6.entries[0].source else { panic!("{v6:?}") };
+    assert_eq!(
+        (&address[..5], &mask[..5]),
+        (&[0x20, 0x01, 0x0d, 0xb8, 0][..], &[0xff, 0xff, 0xff, 0xff, 0][..])
+    );
+    assert_eq!(v6.entries[0].destination_ports, Some((25, 587)));
+}
+
+#[test]
+fn inspect_parameters_reach_their_class() {
+    let text = WRITTEN_OUT.replace("  inspect\n", "  inspect strict\n").replace(
+        "class-map type inspect match-all mail\n",
+        "parameter-map type inspect strict\n alert off\n audit-trail on\n tcp idle-time 60 ageout-time 30\n tcp synwait-time 10\n \
+         tcp finwait-time 2\n max-incomplete low 400\n max-incomplete high 500\n one-minute high 900\n sessions maximum 1000\n \
+         tcp max-incomplete host 50 block-time 2\nclass-map type inspect match-all mail\n",
+    );
+    let policy = policy(&text);
+    let TopAction::Inspect { parameters, .. } = policy.paths[0].classes[0].action else {
+        panic!("inspected")
+    };
+    let parameters = &policy.parameters[usize::from(parameters)];
+    assert_eq!(parameters.name, "strict");
+    assert!(!parameters.alert && parameters.audit_trail);
+    assert_eq!(
+        (parameters.tcp_idle_time, parameters.tcp_synwait_time, parameters.tcp_finwait_time),
+        (60, 10, 2)
+    );
+    let limits = parameters.max_incomplete.unwrap();
+    assert_eq!((limits.low, limits.high), (400, 500));
+    assert_eq!(parameters.one_minute.map(|limits| (limits.low, limits.high)), Some((899, 900)));
+    assert_eq!((parameters.sessions_maximum, parameters.max_incomplete_host), (Some(1000), Some((50, 2))));
+    // What nobody asked for stays the default.
+    assert_eq!(policy.parameters[0].tcp_idle_time, 3600);
+}
