@@ -98,7 +98,7 @@ fn crowd(
     let mut clients: Vec<_> = (0..count)
         .map(|number| {
             let mut connection = session(number);
-            while let Some(_) = next(&mut connection, &mut frame) {}
+            while next_frame(&mut connection, &mut frame).is_some() {}
             connection
         })
         .collect();
@@ -108,7 +108,7 @@ fn crowd(
     let (mut watch, mut passed, mut put) = (Stopwatch::default(), Passed::default(), 0);
     for number in 0..count {
         let mut connection = session(number);
-        while let Some(port) = next(&mut connection, &mut frame) {
+        while let Some(port) = next_frame(&mut connection, &mut frame) {
             put += 1;
             gateway.put_or_play((port, &frame), &mut subject, &mut watch, &mut passed)?;
         }
@@ -129,7 +129,7 @@ fn crowd(
                 connection.say(turn(Direction::ClientToServer, b"NOOP\r\n"));
                 connection.say(turn(Direction::ServerToClient, b"250 2.0.0 Ok\r\n"));
             }
-            if let Some(port) = next(connection, &mut frame) {
+            if let Some(port) = next_frame(connection, &mut frame) {
                 put += 1;
                 gateway.put_or_play((port, &frame), &mut subject, &mut watch, &mut passed)?;
             }
@@ -171,7 +171,7 @@ fn turn(speaker: Direction, octets: &[u8]) -> Turn {
 
 /// Emits the next frame and says which port it comes to; `None` when there is nothing more to say. The server's words are
 /// acknowledged by a segment of its own: the client will be silent for long.
-fn next(connection: &mut Connection, frame: &mut Vec<u8>) -> Option<PortId> {
+fn next_frame(connection: &mut Connection, frame: &mut Vec<u8>) -> Option<PortId> {
     if connection.is_quiet() {
         return None;
     }
