@@ -1,11 +1,17 @@
 //! A message, read as its octets come.
 
-use memchr::{memchr, memchr_iter};
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
 
 use super::boundary::{Boundaries, DELIMITER_LIMIT, Delimiter};
 use super::content_type::{Boundary, Kind, encoding, is_plain, parse};
 use super::field::{Field, name, value};
 use crate::shelf::Shelf;
+
+/// A hyphen that starts a line.
+static HYPHEN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\n-"));
 
 /// Who hears what is found, in the order of the message.
 pub trait Sink {
@@ -323,11 +329,7 @@ impl Message {
 
     /// Takes what comes before the next line that may be a delimiter.
     fn body(&mut self, bytes: &[u8], sink: &mut impl Sink) -> usize {
-        let next = if self.boundaries.is_empty() {
-            None
-        } else {
-            memchr_iter(b'-', bytes).find(|at| *at > 0 && bytes[at - 1] == b'\n')
-        };
+        let next = if self.boundaries.is_empty() { None } else { HYPHEN.find(bytes).map(|at| at + 1) };
         let taken = next.unwrap_or(bytes.len());
         self.give_text(&bytes[..taken], sink);
         self.in_line = bytes[taken - 1] != b'\n';

@@ -6,7 +6,12 @@
 //! line, a dot (or dot and NUL), then LF or CR, in any form but the exact one. Octets are never repaired: that would
 //! break signatures (DKIM).
 
-use memchr::memchr;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+/// Dots that may start a line: only those are looked for, so that text full of dots costs no more than other text.
+static DOTS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| ["\n.", "\r.", "\0."].map(Finder::new));
 
 /// What stands before the next octet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,19 +74,25 @@ impl Scanner {
             (Before::Dot | Before::OddDot, _) => self.before = Before::Inside,
             _ => {}
         }
-        let mut from = 0;
-        while let Some(found) = memchr(b'.', &bytes[from..]) {
-            let dot = from + found;
-            match self.before(bytes, dot) {
-                Before::LineEnd if dot == 0 => return self.moved(Before::Dot, Piece::Dot(1)),
-                Before::LineEnd => return self.moved(Before::LineEnd, Piece::Text(dot)),
-                Before::Inside => {}
-                _ => return self.moved(Before::OddDot, Piece::Text(dot + 1)),
-            }
-            from = dot + 1;
+        if first == b'.' && self.before != Before::Inside {
+            return match self.before {
+                Before::LineEnd => self.moved(Before::Dot, Piece::Dot(1)),
+                _ => self.moved(Before::OddDot, Piece::Text(1)),
+            };
         }
-        let before = self.before(bytes, bytes.len());
-        self.moved(before, Piece::Text(bytes.len()))
+        // The nearest dot behind LF, CR or NUL; each search ends where the one before it found something.
+        let [lf, cr, nul] = &*DOTS;
+        let end = lf.find(bytes).map_or(bytes.len(), |at| at + 1);
+        let end = cr.find(&bytes[..end]).map_or(end, |at| at + 1);
+        let odd = nul.find_iter(&bytes[..end]).find(|at| self.before(bytes, at + 1) == Before::Nul);
+        if let Some(at) = odd {
+            return self.moved(Before::OddDot, Piece::Text(at + 2));
+        }
+        match self.before(bytes, end) {
+            before if end == bytes.len() => self.moved(before, Piece::Text(end)),
+            Before::LineEnd => self.moved(Before::LineEnd, Piece::Text(end)),
+            _ => self.moved(Before::OddDot, Piece::Text(end + 1)),
+        }
     }
 
     fn moved(&mut self, before: Before, piece: Piece) -> Piece {

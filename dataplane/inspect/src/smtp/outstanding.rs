@@ -77,6 +77,12 @@ impl Outstanding {
         (self.len > 0).then(|| self.kinds[usize::from(self.first)])
     }
 
+    /// Whether a command of this kind is without reply.
+    #[must_use]
+    pub fn contains(&self, kind: Expects) -> bool {
+        (0..self.len).any(|position| self.kinds[self.index(position)] == kind)
+    }
+
     /// Takes it out.
     pub fn pop(&mut self) -> Option<Expects> {
         let kind = self.first()?;
@@ -130,6 +136,7 @@ mod tests {
             queue.push(Expects::Rcpt).unwrap();
         }
         queue.push(Expects::Data).unwrap();
+        assert!(queue.contains(Expects::Data) && !queue.contains(Expects::Auth));
         assert_eq!((queue.len(), queue.pop()), (202, Some(Expects::Plain)));
         for _ in 0..200 {
             assert_eq!(queue.pop(), Some(Expects::Rcpt));

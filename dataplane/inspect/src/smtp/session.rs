@@ -1,6 +1,6 @@
 //! The state of one session: whose turn it is, and what the next octets of each side are.
 
-use super::command::{LINE_LIMIT, Verb, auth_is_one_step, word};
+use super::command::{LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
 use super::line::Line;
 use super::outstanding::{Expects, Outstanding, Overflow};
@@ -158,7 +158,7 @@ impl Session {
             Verb::Data => Expects::Data,
             Verb::Ehlo => Expects::Ehlo,
             Verb::Helo => Expects::Forget,
-            Verb::Rset if !line.bare => Expects::Forget,
+            Verb::Rset if !line.obeyed => Expects::Forget,
             Verb::Rcpt => Expects::Rcpt,
             Verb::Auth => Expects::Auth,
             Verb::StartTls => Expects::StartTls,
@@ -169,7 +169,7 @@ impl Session {
         self.waits = match verb {
             Verb::Data | Verb::Ehlo | Verb::Helo | Verb::StartTls => true,
             Verb::Auth => !line.one_step,
-            Verb::Rset => !line.bare,
+            Verb::Rset => !line.obeyed,
             _ => false,
         };
         self.end_line(lines);
@@ -232,6 +232,16 @@ impl Session {
         self.phase == Phase::Content
     }
 
+    /// What matters of a command line, without its CRLF, beyond its verb.
+    #[must_use]
+    pub fn shape(&self, line: &[u8]) -> Shape {
+        let rest = line.get(word(line).end..).unwrap_or_default();
+        Shape {
+            obeyed: trim(rest).is_empty() && !self.outstanding.contains(Expects::Auth),
+            one_step: auth_is_one_step(line),
+        }
+    }
+
     /// Whether the client's line is part of an AUTH exchange.
     #[must_use]
     pub fn in_exchange(&self) -> bool {
@@ -255,19 +265,11 @@ impl Session {
 /// What a session needs to know of a command line beyond its verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shape {
-    /// The verb stands alone.
-    pub bare: bool,
+    /// A RSET like this is obeyed by every server: it has no arguments (with them it is refused, RFC 5321, 4.1.1.5), and
+    /// cannot be taken for a line of an AUTH exchange.
+    pub obeyed: bool,
     /// An AUTH that other commands may follow at once.
     pub one_step: bool,
-}
-
-impl Shape {
-    /// Of a line without its CRLF.
-    #[must_use]
-    pub fn new(line: &[u8]) -> Self {
-        let rest = line.get(word(line).end..).unwrap_or_default();
-        Self { bare: super::command::trim(rest).is_empty(), one_step: auth_is_one_step(line) }
-    }
 }
 
 /// The octets through the first LF, and whether there is one.

@@ -99,6 +99,11 @@ fn client_words() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// The first word of a command, as servers have it.
+fn verb(line: &str) -> &str {
+    line.trim_start_matches([' ', '\t']).split([' ', '\t', ':']).next().unwrap_or("")
+}
+
 /// A server that is as simple as they come: it believes what it reads, and notes what it did.
 #[derive(Debug, Default)]
 struct Server {
@@ -160,7 +165,7 @@ impl Server {
             return self.say(if self.in_exchange { "334 more" } else { "235 in" });
         }
         let text = String::from_utf8_lossy(line).to_uppercase();
-        let verb = text.split([' ', '\t', ':']).find(|word| !word.is_empty()).unwrap_or("").to_owned();
+        let verb = verb(&text).to_owned();
         self.did.push(text.clone());
         match verb.as_str() {
             "DATA" if mood % 4 != 3 => {
@@ -236,7 +241,7 @@ proptest! {
         let (server, wire) = converse(rulebook, &words, &cuts, mood);
         let mut recipients = 0;
         for deed in &server.did {
-            let verb = deed.split([' ', '\t', ':']).find(|word| !word.is_empty()).unwrap_or("");
+            let verb = verb(deed);
             let forbidden: &[&str] = match which {
                 0 => &["VRFY", "XFORBIDDEN", "XRESET"],
                 1 => &["EHLO", "AUTH", "STARTTLS", "XRESET"],

@@ -158,10 +158,10 @@ impl Dialogue {
             }
         };
 
-        let shape = Shape::new(line);
+        let shape = self.session.shape(line);
         match ruling {
             Ruling::Pass => {
-                if verb == Verb::Rset && shape.bare {
+                if verb == Verb::Rset && shape.obeyed {
                     report::forget(&mut self.audit, &mut self.facts, context);
                 }
                 report::audit_command(&mut self.audit, verb, line, path, context);
