@@ -110,6 +110,17 @@ fn a_mail_arrives_over_good_links() {
 }
 
 #[test]
+fn a_session_is_over_when_both_sides_have_closed() {
+    let mut network = Network::new(policy(Some(Base::None)), NoPatterns, 1);
+    network.server.listen(Server::default());
+    let talk = Client::mail("HELO client.example", "a@example.com", "b@example.org", b"hello");
+    network.client.connect(Family::V4, 2, talk);
+    assert!(network.run(Duration::from_secs(30), |network| network.server.is_closed()));
+    let finwait = Duration::from_secs(InspectParameters::default().tcp_finwait_time.into());
+    assert!(network.run(finwait + Duration::from_secs(1), |network| network.engine.flow_count() == 0));
+}
+
+#[test]
 fn a_mail_arrives_over_bad_links() {
     for seed in 0..300 {
         let mut random = Random::new(seed);

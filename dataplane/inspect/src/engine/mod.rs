@@ -181,10 +181,9 @@ impl<X: Matcher> Engine<X> {
             return;
         }
         self.shared.journal.subject(io.now, Some(flow.tag));
-        let due = flow.closing.as_ref().map(|closing| closing.due);
+        let due = flow.due();
         let stage = flow.stage;
         let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
-        let flow_due = flow.closing.as_ref().map(|closing| closing.due);
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
@@ -192,7 +191,7 @@ impl<X: Matcher> Engine<X> {
                     self.shared.counters.flows_half_open -=
                         u64::from(stage.is_half_open() && !flow.stage.is_half_open());
                 }
-                if stage != flow.stage || due != flow_due {
+                if due != flow.due() {
                     self.schedule(index);
                 }
             }
