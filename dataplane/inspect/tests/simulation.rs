@@ -74,7 +74,7 @@ fn deliver(family: Family, base: Option<Base>, seed: u64, len: usize, client: Fa
     // Whether the very last acknowledgement arrives is not the gateway's to promise: it forgets a closed session.
     let finished = network.run(Duration::from_secs(600), |network| {
         let closed = network.client.is_closed() && network.server.is_closed();
-        closed || (network.now_micros > 10_000_000 && network.engine.flow_count() == 0)
+        closed || (network.client.talk::<Client>().replies.len() == 7 && network.engine.flow_count() == 0)
     });
     let seconds = network.now_micros / 1_000_000;
     let replies = network.client.talk::<Client>().replies.clone();
