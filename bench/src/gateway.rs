@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use inspect::counter::Counters;
 use inspect::engine::{Config, Engine};
-use inspect::frame::{Frame, Pool, Sealed, VecMemory};
+use inspect::frame::{Frame, Memory, Pool, Sealed, VecMemory};
 use inspect::unit::{Instant, PortId};
 use postern::matcher::{PatternMatcher, Patterns, Usage};
 use postern::port::Port;
@@ -22,10 +22,8 @@ use crate::traffic::FRAME_INTERVAL;
 
 /// Frames that a worker receives at once.
 pub const BURST: usize = 64;
-/// Octets of a chunk.
-const CHUNK_LEN: usize = 2048;
-/// Chunks of the pool: 192 MiB, several times a large cache.
-const CHUNK_COUNT: usize = 98_304;
+/// Chunks of the pool, and octets of a chunk: 192 MiB, several times a large cache.
+pub const CHUNKS: (usize, usize) = (98_304, 2048);
 /// Chunks left free for what the engine makes itself.
 const RESERVE: usize = 4096;
 /// How long sessions may take to be forgotten after their last frame.
@@ -96,17 +94,17 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// One without frames.
+    /// One without frames, with so many chunks of so many octets.
     #[must_use]
-    pub fn new(meter: Meter) -> Self {
-        let ((a, far_a), (b, far_b)) = (MemoryPort::new(CHUNK_COUNT), MemoryPort::new(CHUNK_COUNT));
+    pub fn new(meter: Meter, (chunk_count, chunk_len): (usize, usize)) -> Self {
+        let ((a, far_a), (b, far_b)) = (MemoryPort::new(chunk_count), MemoryPort::new(chunk_count));
         Self {
             ports: [a, b],
             far: [far_a, far_b],
-            pool: VecMemory::pool(CHUNK_COUNT, CHUNK_LEN),
+            pool: VecMemory::pool(chunk_count, chunk_len),
             received: Vec::with_capacity(BURST),
             out: Vec::with_capacity(BURST * 4),
-            runs: VecDeque::with_capacity(CHUNK_COUNT),
+            runs: VecDeque::with_capacity(chunk_count),
             waiting: 0,
             meter,
         }
@@ -114,8 +112,9 @@ impl Gateway {
 
     /// Writes to every chunk, so that the memory is there.
     pub fn touch(&mut self) {
-        let mut frames = Vec::with_capacity(CHUNK_COUNT);
-        while let Some(mut frame) = self.pool.alloc(0, CHUNK_LEN) {
+        let (count, len) = (self.pool.memory().chunk_count(), self.pool.memory().chunk_len());
+        let mut frames = Vec::with_capacity(count);
+        while let Some(mut frame) = self.pool.alloc(0, len) {
             self.pool.bytes_mut(&mut frame).fill(1);
             frames.push(frame);
         }
@@ -134,6 +133,28 @@ impl Gateway {
         true
     }
 
+    /// Puts a frame in, after playing the others where there is no room.
+    ///
+    /// # Errors
+    /// When there is no room even then: the engine holds too many.
+    pub fn put_or_play(
+        &mut self,
+        (port, frame): (PortId, &[u8]),
+        subject: &mut Subject,
+        watch: &mut Stopwatch,
+        passed: &mut Passed,
+    ) -> Result<(), String> {
+        if self.put(port, frame) {
+            return Ok(());
+        }
+        self.play(subject, watch, passed, |_, _| {})?;
+        if self.put(port, frame) {
+            Ok(())
+        } else {
+            Err(format!("only {} chunks are free with no frame on its way", self.pool.free_count()))
+        }
+    }
+
     /// Moves all frames that were put in through the engine, in that order, in bursts. Gives each that comes out to
     /// `sink`; what that does is timed too.
     ///
@@ -146,19 +167,17 @@ impl Gateway {
         passed: &mut Passed,
         mut sink: impl FnMut(PortId, &[u8]),
     ) -> Result<(), String> {
+        let Subject { engine, now: clock, .. } = subject;
         let before = (self.meter)();
         watch.time(|| {
             while self.waiting > 0 {
-                let count = self.burst(subject)?;
-                subject.now += count as u64 * FRAME_INTERVAL;
-                for port in PortId::ALL {
-                    while let Some(sealed) = self.far[port.index()].pop() {
-                        passed.frames[port.index()] += 1;
-                        passed.octets += sealed.len() as u64;
-                        sink(port, self.pool.sealed(&sealed));
-                    }
-                }
-                passed.records += subject.engine.journal_mut().drain().count() as u64;
+                let now = Instant::from_nanos(*clock);
+                let count =
+                    self.receive(|port, frame, pool, out| engine.receive(now, port, frame, pool, out))?;
+                engine.tick(now, &mut self.pool, &mut self.out);
+                self.transmit(passed, &mut sink)?;
+                *clock += count as u64 * FRAME_INTERVAL;
+                passed.records += engine.journal_mut().drain().count() as u64;
             }
             Ok::<_, String>(())
         })?;
@@ -166,9 +185,35 @@ impl Gateway {
         Ok(())
     }
 
-    fn burst(&mut self, subject: &mut Subject) -> Result<usize, String> {
+    /// Moves all frames that were put in from port to port with no engine between, only `look` at each: what the ports
+    /// and the bench itself cost, and the memory.
+    ///
+    /// # Errors
+    /// As for [`Gateway::play`].
+    pub fn play_bare(
+        &mut self,
+        watch: &mut Stopwatch,
+        passed: &mut Passed,
+        mut look: impl FnMut(&[u8]),
+    ) -> Result<(), String> {
+        watch.time(|| {
+            while self.waiting > 0 {
+                self.receive(|port, frame, pool, out| {
+                    look(pool.bytes(&frame));
+                    out.push((port.other(), pool.seal(frame)));
+                })?;
+                self.transmit(passed, &mut |_, _| {})?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Hands a burst to `handle`, frame by frame; how many there were.
+    fn receive(
+        &mut self,
+        mut handle: impl FnMut(PortId, Frame, &mut Pool<VecMemory>, &mut Vec<(PortId, Sealed)>),
+    ) -> Result<usize, String> {
         let Self { ports, pool, received, out, runs, .. } = self;
-        let now = Instant::from_nanos(subject.now);
         let mut count = 0;
         while count < BURST
             && let Some((port, left)) = runs.front_mut()
@@ -177,7 +222,7 @@ impl Gateway {
             let got =
                 ports[port.index()].receive(pool, received, limit).map_err(|error| error.to_string())?;
             for frame in received.drain(..) {
-                subject.engine.receive(now, *port, frame, pool, out);
+                handle(*port, frame, pool, out);
             }
             count += got;
             *left -= got;
@@ -185,7 +230,13 @@ impl Gateway {
                 runs.pop_front();
             }
         }
-        subject.engine.tick(now, pool, out);
+        self.waiting -= count;
+        Ok(count)
+    }
+
+    /// Transmits what came out and takes it from the far ends.
+    fn transmit(&mut self, passed: &mut Passed, sink: &mut impl FnMut(PortId, &[u8])) -> Result<(), String> {
+        let Self { ports, far, pool, out, .. } = self;
         for (port, sealed) in out.drain(..) {
             if ports[port.index()].transmit(pool, sealed).is_err() {
                 return Err("a memory port is full".into());
@@ -194,8 +245,14 @@ impl Gateway {
         for port in ports {
             port.flush(pool).map_err(|error| error.to_string())?;
         }
-        self.waiting -= count;
-        Ok(count)
+        for port in PortId::ALL {
+            while let Some(sealed) = far[port.index()].pop() {
+                passed.frames[port.index()] += 1;
+                passed.octets += sealed.len() as u64;
+                sink(port, pool.sealed(&sealed));
+            }
+        }
+        Ok(())
     }
 
     /// Lets time pass, untimed, until the engine has forgotten every session, and says how long that took. What it
@@ -228,7 +285,7 @@ impl Gateway {
     /// Whether every chunk is free.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pool.free_count() == CHUNK_COUNT
+        self.pool.free_count() == self.pool.memory().chunk_count()
     }
 }
 

@@ -23,7 +23,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Prints one table: what was measured, what is to be reached, what was reached, whether it holds. Everything that is
 /// compared is measured in turn, in the same run, as processor time of one core; numbers are medians.
 #[derive(Debug, Parser)]
-#[command(name = "postern-bench", bin_name = "bench/run", version, arg_required_else_help = false)]
+#[command(name = "postern-bench", bin_name = "bench/run", version, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:\n  bench/run --quick\n  bench/run pipeline --json pipeline.json\n  \
                         bench/run traffic --profile large --sessions 300 --seed 1 -o large.pcap")]
 struct Cli {
@@ -36,26 +36,26 @@ struct Cli {
 #[derive(Debug, Clone, Args)]
 struct Common {
     /// Less traffic and fewer rounds: everything in less than a minute
-    #[arg(long, global = true)]
+    #[arg(long)]
     quick: bool,
     /// Also write the rows to FILE, as a JSON list
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// All measures (this is what happens without a command)
-    All,
+    All(Common),
     /// The whole pipeline on memory ports: small, large and pipelined mail, with and without patterns
     #[command(after_help = "Example:\n  bench/run pipeline --quick")]
-    Pipeline,
+    Pipeline(Common),
     /// Its stages one by one: parsing, checksums, following connections, SMTP, scanning
     #[command(after_help = "Example:\n  bench/run stages --json stages.json")]
-    Stages,
+    Stages(Common),
     /// The cost of a frame, and of a session's memory, as sessions grow in number
     #[command(after_help = "Example:\n  bench/run flows --quick")]
-    Flows,
+    Flows(Common),
     /// Make a capture of mail sessions
     #[command(
         after_help = "Example:\n  bench/run traffic --profile attack --sessions 1000 --seed 7 -o attack.pcap"
@@ -81,9 +81,13 @@ struct TrafficArgs {
 
 fn main() -> ExitCode {
     let Cli { command, common } = Cli::parse();
-    let result = match command.unwrap_or(Command::All) {
-        Command::Traffic(args) => make_traffic(&args).map(|()| true),
-        measured => measure(&measured, &common),
+    let command = command.unwrap_or(Command::All(common));
+    let result = match &command {
+        Command::Traffic(args) => make_traffic(args).map(|()| true),
+        Command::All(common)
+        | Command::Pipeline(common)
+        | Command::Stages(common)
+        | Command::Flows(common) => measure(&command, common),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -101,15 +105,15 @@ fn main() -> ExitCode {
 /// Measures, prints, writes; whether the numbers are sound.
 fn measure(command: &Command, common: &Common) -> Result<bool, String> {
     let scale = Scale { is_quick: common.quick };
-    let is_all = matches!(command, Command::All);
+    let is_all = matches!(command, Command::All(_));
     let mut report = Report { heading: machine::heading(scale), sections: Vec::new() };
-    if is_all || matches!(command, Command::Pipeline) {
+    if is_all || matches!(command, Command::Pipeline(_)) {
         report.sections.extend(pipeline::run(scale, allocations)?);
     }
-    if is_all || matches!(command, Command::Stages) {
+    if is_all || matches!(command, Command::Stages(_)) {
         report.sections.extend(stages::run(scale, allocations)?);
     }
-    if is_all || matches!(command, Command::Flows) {
+    if is_all || matches!(command, Command::Flows(_)) {
         report.sections.extend(flows::run(scale, allocations)?);
     }
     let stdout = io::stdout();
@@ -126,7 +130,7 @@ fn make_traffic(args: &TrafficArgs) -> Result<(), String> {
     let file = BufWriter::with_capacity(1 << 20, File::create(output).map_err(fail)?);
     let mut traffic = Traffic::new(*profile, *sessions, *seed);
     let (frames, octets) = traffic::write(&mut traffic, file).map_err(fail)?;
-    println!("{}: {sessions} sessions, {frames} frames, {} MB", output.display(), octets / 1_000_000);
+    println!("{}: {sessions} sessions, {frames} frames, {:.1} MB", output.display(), octets as f64 / 1e6);
     Ok(())
 }
 

@@ -73,12 +73,12 @@ impl Samples {
         }
     }
 
-    /// The smallest and the largest.
+    /// The smallest and the largest; there is at least one.
     #[must_use]
     pub fn range(&self) -> (f64, f64) {
         let low = self.0.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = self.0.iter().copied().fold(0.0, f64::max);
-        (low.min(high), high)
+        let high = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (low, high)
     }
 
     /// These, round by round, divided by those.
@@ -98,10 +98,10 @@ impl Samples {
     pub fn spread(&self) -> String {
         let (low, high) = self.range();
         let median = self.median();
-        if median <= 0.0 {
+        if self.0.is_empty() || median == 0.0 {
             return "±0%".into();
         }
-        let spread = f64::max(high - median, median - low) / median * 100.0;
+        let spread = f64::max(high - median, median - low) / median.abs() * 100.0;
         format!("±{spread:.0}%")
     }
 }

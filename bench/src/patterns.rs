@@ -104,7 +104,7 @@ mod tests {
             let database = compile(&numbered, Mode::Block).unwrap();
             let mut scratch = Scratch::new();
             scratch.fit(&database).unwrap();
-            for index in 0..120 {
+            for (index, pattern) in texts.iter().enumerate() {
                 let mut ids = Vec::new();
                 let text = format!("<{}>", sample(target, index));
                 database
@@ -113,7 +113,7 @@ mod tests {
                         ControlFlow::Continue(())
                     })
                     .unwrap();
-                assert_eq!(ids, [index], "{text} and {}", texts[index]);
+                assert_eq!(ids, [index], "{text} and {pattern}");
             }
         }
     }

@@ -46,6 +46,8 @@ pub struct Row {
     pub holds: Option<bool>,
     /// What else was seen.
     pub detail: String,
+    #[serde(skip)]
+    is_void: bool,
 }
 
 impl Row {
@@ -57,13 +59,33 @@ impl Row {
         measured: f64,
         detail: impl Into<String>,
     ) -> Self {
-        Self { name: name.into(), unit, reach: None, measured, holds: None, detail: detail.into() }
+        Self {
+            name: name.into(),
+            unit,
+            reach: None,
+            measured,
+            holds: None,
+            detail: detail.into(),
+            is_void: false,
+        }
     }
 
     /// The same with something to reach.
     #[must_use]
     pub fn reaching(self, reach: Reach) -> Self {
-        Self { reach: Some(reach.to_string()), holds: Some(reach.holds(self.measured)), ..self }
+        let holds = Some(!self.is_void && reach.holds(self.measured));
+        Self { reach: Some(reach.to_string()), holds, ..self }
+    }
+
+    /// The same, but what was measured did not do what it should have, so it can hold nothing.
+    #[must_use]
+    pub fn void(self) -> Self {
+        Self {
+            is_void: true,
+            holds: self.holds.map(|_| false),
+            detail: format!("void, see below; {}", self.detail),
+            ..self
+        }
     }
 }
 
@@ -213,6 +235,18 @@ small mails
             })
         );
         assert_eq!(rows[0]["reach"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn what_is_void_holds_nothing() {
+        let row = Row::new("a", "ratio", 0.9, "x").reaching(Reach::AtLeast(0.5));
+        assert_eq!(row.holds, Some(true));
+        assert_eq!(
+            (row.clone().void().holds, row.void().detail.as_str()),
+            (Some(false), "void, see below; x")
+        );
+        let row = Row::new("a", "ratio", 0.9, "x").void().reaching(Reach::AtLeast(0.5));
+        assert_eq!(row.holds, Some(false));
     }
 
     #[test]

@@ -102,6 +102,9 @@ impl WorkerState {
     }
 }
 
+/// Frames and octets by what the kernel's part of the gateway did with them.
+pub type KernelCounts = Vec<(&'static str, u64, u64)>;
+
 /// What the gateway is and does.
 #[derive(Debug)]
 pub struct Board {
@@ -129,6 +132,8 @@ pub struct Board {
     pub port_restarts: AtomicU64,
     /// What the journal did.
     pub journal: Arc<JournalStatus>,
+    /// What the kernel's part of the gateway did with frames, for both ports.
+    kernel: Mutex<[KernelCounts; 2]>,
     workers: Vec<Mutex<WorkerState>>,
 }
 
@@ -157,6 +162,7 @@ impl Board {
             ready: AtomicBool::new(false),
             port_restarts: AtomicU64::new(0),
             journal,
+            kernel: Mutex::default(),
             workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&layout))).collect(),
             layout,
             policy,
@@ -189,6 +195,17 @@ impl Board {
             .iter()
             .map(|place| place.lock().unwrap_or_else(PoisonError::into_inner).clone())
             .collect()
+    }
+
+    /// What the kernel's part did when somebody last asked it.
+    #[must_use]
+    pub fn kernel(&self) -> [KernelCounts; 2] {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what the kernel's part did.
+    pub fn set_kernel(&self, counts: [KernelCounts; 2]) {
+        *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
     /// Whether frames flow.

@@ -91,7 +91,7 @@ pub struct RunArgs {
     #[arg(long, value_enum)]
     pub checksum: Option<Checksum>,
     /// Serve /metrics, /healthz and /readyz there
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub metrics: Option<String>,
     /// Socket for `postern show` [default: /run/postern.sock]
     #[arg(long, value_name = "PATH")]
@@ -223,6 +223,15 @@ impl FromStr for PortBinding {
     }
 }
 
+/// An address or host name with a port.
+fn address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    match port.map(str::parse::<u16>) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("must be ADDRESS:PORT, such as 127.0.0.1:9598".into()),
+    }
+}
+
 /// `CIDR=ZONE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneBinding {
@@ -310,15 +319,6 @@ impl RunConfig {
         } else {
             args.ports
         };
-        match &ports[..] {
-            [] => {}
-            [a, b] if a.interface == b.interface => {
-                return Err(format!("--port: `{}` is given for both ports", a.interface));
-            }
-            [a, b] if a.name == b.name => return Err(format!("--port: `{}` is bound twice", a.name)),
-            [_, _] => {}
-            more => return Err(format!("--port: a gateway has two ports, {} are given", more.len())),
-        }
         // A number of workers on the command line counts more than a list of cores in the file.
         let cores = args.cores.or(if args.workers.is_some() { None } else { file.cores });
         let worker_count = match (&cores, args.workers.or(file.workers)) {
@@ -336,7 +336,12 @@ impl RunConfig {
             mode: args.mode.or(file.mode).unwrap_or_default(),
             on_failure: args.on_failure.or(file.on_failure).unwrap_or_default(),
             checksum: args.checksum.or(file.checksum).unwrap_or_default(),
-            metrics: args.metrics.or(file.metrics),
+            metrics: match (args.metrics, file.metrics) {
+                (None, Some(text)) => {
+                    Some(address(&text).map_err(|error| format!("metrics: `{text}` {error}"))?)
+                }
+                (given, _) => given,
+            },
             control: args.control.or(file.control).unwrap_or_else(|| CONTROL_PATH.into()),
             events: args.events.or(file.events),
             syslog: args.syslog.or(file.syslog),
@@ -415,11 +420,9 @@ mod tests {
 
     #[test]
     fn wrong_usage_names_the_option() {
+        assert!(run(&["--metrics", "nowhere"]).unwrap_err().contains("'nowhere' for '--metrics"));
         for (args, error) in [
-            (&["--port", "a=b"][..], "--port: a gateway has two ports, 1 are given"),
-            (&["--port", "a=x", "--port", "b=x"], "--port: `x` is given for both ports"),
-            (&["--port", "a=x", "--port", "a=y"], "--port: `a` is bound twice"),
-            (&["--workers", "0"], "--workers: 0 must be from 1 to 1024"),
+            (&["--workers", "0"][..], "--workers: 0 must be from 1 to 1024"),
             (&[], "--policy FILE is missing"),
         ] {
             assert_eq!(run(args).unwrap_err(), error);

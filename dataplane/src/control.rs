@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use inspect::engine::session::SessionView;
+use inspect::engine::SessionView;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -190,14 +190,14 @@ pub fn ask(path: &Path, question: Question) -> io::Result<Value> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::journal::sample;
-    use inspect::engine::session::State;
+    use inspect::engine::SessionState as State;
     use inspect::unit::Instant;
 
     /// A session as an engine would show it.
-    pub(crate) fn view() -> SessionView {
+    fn view() -> SessionView {
         SessionView {
             tag: sample::flow(),
             state: State::Open,

@@ -4,7 +4,9 @@
 pub mod board;
 pub mod config;
 pub mod control;
+mod crew;
 pub mod failure;
+pub mod gateway;
 pub mod http;
 pub mod journal;
 pub mod limits;

@@ -78,7 +78,7 @@ pub fn bind(
     ports: &[PortBinding],
     exists: impl Fn(&str) -> bool,
 ) -> Result<([PortBinding; 2], Sides), Failure> {
-    let found: Vec<PortBinding>;
+    let mut found: Vec<PortBinding> = Vec::new();
     let ports = if ports.is_empty() {
         found = policy
             .ports
@@ -92,11 +92,18 @@ pub fn bind(
         ports
     };
     let [a, b] = ports else {
-        return Err(Failure::Usage(format!(
-            "--port NAME=INTERFACE must be given twice: {} of the policy's own interfaces are on this machine",
-            ports.len()
-        )));
+        return Err(Failure::Usage(if found.is_empty() && !ports.is_empty() {
+            format!("--port: a gateway has two ports, {} are given", ports.len())
+        } else {
+            format!(
+                "--port NAME=INTERFACE must be given twice: {} of the policy's own interfaces are on this machine",
+                ports.len()
+            )
+        }));
     };
+    if a.interface == b.interface {
+        return Err(Failure::Usage(format!("--port: `{}` is given for both ports", a.interface)));
+    }
     let sides = [index_of(policy, &a.name, "--port")?, index_of(policy, &b.name, "--port")?];
     if sides[0].is_some() && sides[0] == sides[1] {
         return Err(Failure::Usage(format!(
@@ -193,6 +200,17 @@ mod tests {
             error,
             Failure::Usage("--port: the policy has no zone `dmz` (it has `inside`, `outside`)".into())
         );
+        for (ports, expected) in [
+            (&["inside=x", "outside=x"][..], "--port: `x` is given for both ports"),
+            (&["inside=x"], "--port: a gateway has two ports, 1 are given"),
+            (
+                &["inside=x", "inside=y"],
+                "--port: x and y are both in `inside`; between them nothing is inspected",
+            ),
+        ] {
+            let ports: Vec<_> = ports.iter().map(|port| binding(port)).collect();
+            assert_eq!(bind(&policy, &ports, |_| false), Err(Failure::Usage(expected.into())));
+        }
         let classic = Policy { form: Form::Classic, ..policy };
         let bound = bind(&classic, &[binding("dmz=eth0"), binding("inside=eth1")], |_| false).unwrap();
         assert_eq!(bound.1, [None, Some(0)], "what a classic policy does not know passes");

@@ -26,6 +26,7 @@ pub fn exposition(board: &Board) -> String {
     page.decisions(board, &sums);
     page.workers(board, &workers);
     page.journal(board, &workers);
+    page.kernel(board);
     let mut text = page.0.handle().render();
     let mut bursts = Histogram::default();
     for worker in &workers {
@@ -201,6 +202,18 @@ impl Page {
         }
     }
 
+    fn kernel(&self, board: &Board) {
+        for (port, counts) in board.port_names.iter().zip(board.kernel()) {
+            for (fate, frames, octets) in counts {
+                let labels = [("port", port.as_str()), ("fate", fate)];
+                let help = "Frames by what the XDP program did with them, by port of entry.";
+                self.counter("postern_xdp_frames_total", help, &labels, frames);
+                let help = "Octets by what the XDP program did with them, by port of entry.";
+                self.counter("postern_xdp_bytes_total", help, &labels, octets);
+            }
+        }
+    }
+
     fn journal(&self, board: &Board, workers: &[WorkerState]) {
         let count = |value: &AtomicU64| value.load(Ordering::Relaxed);
         let lost: u64 = workers.iter().map(|worker| worker.totals.records_lost).sum();
@@ -322,6 +335,7 @@ mod tests {
         state.totals.busy_nanos = 1;
         state.totals.total_nanos = 4;
         state.totals.bursts.record(1_500);
+        board.set_kernel([vec![("bridged", 6, 600)], Vec::new()]);
         board.publish(0, &state);
         board.publish(1, &state);
         board
@@ -350,6 +364,7 @@ mod tests {
             r#"postern_burst_duration_seconds_bucket{le="+Inf"} 2"#,
             "postern_burst_duration_seconds_count 2",
             "postern_ready 0",
+            r#"postern_xdp_frames_total{port="inside",fate="bridged"} 6"#,
         ] {
             assert!(text.lines().any(|there| there == line), "missing: {line}\n{text}");
         }

@@ -68,7 +68,7 @@ pub fn command(args: &ReplayArgs) -> Result<(), Failure> {
     let events = match &args.events {
         None => None,
         Some(target) => Some(
-            journal::open_events(target)
+            journal::open_events(target, false)
                 .map_err(|error| Failure::Bad(format!("--events {target}: {error}")))?,
         ),
     };
@@ -201,7 +201,7 @@ fn describe(summary: &Summary) -> String {
 mod tests {
     use super::*;
     use crate::journal::sample;
-    use crate::port::capture::tests::pcap;
+    use crate::port::sample::pcap;
 
     fn loaded() -> Loaded {
         let artifact = sample::artifact(sample::policy());

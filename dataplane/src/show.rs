@@ -73,7 +73,8 @@ pub fn sessions(answer: &Value, detail: bool) -> String {
             line(&mut out, &format!("  Created {created}, Last heard {heard}"));
             let (sent, answered) = (number(&session["bytes_toserver"]), number(&session["bytes_toclient"]));
             line(&mut out, &format!("  Bytes sent (initiator:responder) [{sent}:{answered}]"));
-            let inspected = if session["inspected"] == true { "" } else { ", not inspected" };
+            let inspected =
+                if session["inspected"] == true || state == "SIS_CLOSING" { "" } else { ", not inspected" };
             let (zone_pair, class, policy) =
                 (text(&session["zone_pair"]), text(&session["class"]), text(&session["policy"]));
             line(&mut out, &format!("  Zone-pair {zone_pair}, class {class}, policy {policy}{inspected}"));
@@ -108,6 +109,11 @@ pub fn statistics(answer: &Value) -> String {
         let (frames, octets) = (count("frames_transmitted"), count("bytes_transmitted"));
         let lost = number(&port["tx_full"]) + number(&port["tx_refused"]);
         line(&mut out, &format!("  transmitted {frames} frames, {octets} bytes; lost {lost}"));
+        for row in port["kernel"].as_array().into_iter().flatten().filter(|row| number(&row["frames"]) > 0) {
+            let fate = text(&row["fate"]).replace('_', " ");
+            let (frames, octets) = (number(&row["frames"]), number(&row["bytes"]));
+            line(&mut out, &format!("  in the kernel: {fate} {frames} frames, {octets} bytes"));
+        }
     }
     let per_port = |name: &str| name.ends_with("_a") || name.ends_with("_b");
     table(&mut out, "Counters", &answer["counters"], |name| !per_port(name), true);

@@ -70,6 +70,7 @@ pub fn everything(board: &Board) -> Value {
             })
         })
         .collect();
+    let kernel = board.kernel();
     let ports: Vec<_> = (0..2)
         .map(|port| {
             let level = |value: fn(&crate::port::Level) -> u64| -> u64 {
@@ -79,6 +80,9 @@ pub fn everything(board: &Board) -> Value {
             json!({
                 "name": board.port_names[port], "interface": board.interfaces[port],
                 "rx_lost": level(|level| level.rx_lost), "tx_refused": level(|level| level.tx_refused),
+                "kernel": kernel[port].iter().map(|(fate, frames, octets)| {
+                    json!({"fate": fate, "frames": frames, "bytes": octets})
+                }).collect::<Vec<_>>(),
                 "tx_full": tx_full, "wakeups": level(|level| level.wakeups),
             })
         })

@@ -14,7 +14,7 @@ use std::time::Duration;
 use artifact::model::Policy;
 use crossbeam_channel::{Receiver, Sender};
 use inspect::engine::Engine;
-use inspect::engine::session::SessionView;
+use inspect::engine::{SessionState as State, SessionView};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
@@ -30,6 +30,8 @@ use crate::tally::{Layout, Tally};
 const TICK: Duration = Duration::from_millis(1);
 /// How often counters are published and requests answered.
 const PUBLISH: Duration = Duration::from_millis(100);
+/// How long an ending session must have been silent before a stopping worker gives it up.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long an idle worker sleeps where a port has nothing to wait for.
 const NAP: Duration = Duration::from_micros(50);
 
@@ -50,6 +52,12 @@ impl Switch {
 
     fn is_draining(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 1
+    }
+
+    /// Whether it is time to stop or to drain.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
     }
 
     /// Whether it is time to stop.
@@ -215,6 +223,12 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         &mut self.pool
     }
 
+    /// Whether no session is in flight any more. One that has ended stays a while for stragglers; it is not waited for.
+    fn is_drained(&self, now: Instant) -> bool {
+        let mut sessions = self.engine.sessions();
+        sessions.all(|session| session.state == State::Closing && now.since(session.last_heard) >= LINGER)
+    }
+
     fn answer(&self, request: Request) {
         let Request::Sessions { mut into, reply } = request;
         let room = into.capacity();
@@ -260,8 +274,8 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
                 while let Ok(request) = requests.try_recv() {
                     self.answer(request);
                 }
-                let is_done = switch.is_draining() && self.engine.counters().flows_active == 0;
-                if switch.is_stopped() || is_done {
+                let is_done = switch.is_stopped() || (switch.is_draining() && self.is_drained(now));
+                if is_done {
                     self.end(now)?;
                     board.publish(number, self.state());
                     return Ok(());
@@ -307,7 +321,7 @@ fn wait_for(ready: [BorrowedFd<'_>; 2], limit: Duration) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::journal::sample;
     use crate::matcher::{PatternMatcher, Patterns};
@@ -319,7 +333,7 @@ pub(crate) mod tests {
 
     /// Keeps what it is given.
     #[derive(Debug, Default)]
-    pub(crate) struct Kept(pub Vec<Record>);
+    struct Kept(Vec<Record>);
 
     impl Sink for Kept {
         fn record(&mut self, record: Record) {

@@ -164,7 +164,9 @@ fn a_gateway_that_is_killed_fails_closed() {
     let mut gateway = start(&wire, "");
     wire.sends("10.77.0.2:25", 1000).unwrap();
     // The worst case: the host would route if it could.
-    wire.on(&Host::Gateway, &["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
+    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        wire.on(&Host::Gateway, &["sh", "-c", &format!("echo 1 > /proc/sys/net/{setting}")]);
+    }
     let mut client = wire.start(&Host::Client, "client 10.77.0.2:25 400000000");
     std::thread::sleep(Duration::from_millis(300));
     let before = wire.server_received();
@@ -281,8 +283,9 @@ fn a_port_that_goes_and_comes_back_is_taken_back() {
     eventually("up again", || wire.pings("10.77.0.2", 1));
     wire.sends("10.77.0.2:25", 1_000_000).unwrap();
     let (near, far) = (wire.namespace(&Host::Gateway), wire.namespace(&Host::Client));
-    wire.on(&Host::Gateway, &["ip", "link", "set", "dev", "a", "netns", &far]);
-    wire.on(&Host::Client, &["ip", "link", "set", "dev", "a", "netns", &near]);
+    // At once, so that the gateway does not see that it is away.
+    let away = format!("ip link set dev a netns {far} && ip -n {far} link set dev a netns {near}");
+    wire.on(&Host::Gateway, &["sh", "-c", &away]);
     wire.on(&Host::Gateway, &["ip", "link", "set", "dev", "a", "up"]);
     eventually("back from elsewhere", || wire.sends("10.77.0.2:25", 1_000_000).is_ok());
     let counts = gateway.end();

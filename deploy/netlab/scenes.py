@@ -124,7 +124,7 @@ def _judge_allowed(result):
 def _play_evil(stage):
     with Step(stage.network.client, MX4) as step:
         step.read_reply()
-        answers = [step.say("EHLO client.example"), step.say("EVIL foo"), step.say("NOOP"), step.say("QUIT")]
+        answers = [step.say("HELO client.example"), step.say("EVIL foo"), step.say("NOOP"), step.say("QUIT")]
         step.read_to_end()
     return answers
 
@@ -182,7 +182,7 @@ def _play_banned(stage):
     before = len(stage.postfix.messages())
     with Step(stage.network.client, MX4) as step:
         step.read_reply()
-        step.say("EHLO client.example")
+        step.say("HELO client.example")
         answer = step.say("MAIL FROM:<offers@spam.example>")
         ended = step.read_to_end()
     time.sleep(0.3)

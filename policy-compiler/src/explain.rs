@@ -60,6 +60,7 @@ pub fn artifact(artifact: &Artifact) -> String {
         out.push('\n');
         explain_smtp(policy, smtp, &mut out);
     }
+    examined(policy, &mut out);
     out.push('\n');
     line(&mut out, 0, &format!("Databases: {} for {}.", artifact.library, artifact.target));
     out
@@ -158,15 +159,34 @@ fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
             out,
             1,
             &format!(
-                "Database over {}: {} patterns, {} octets, {state}",
+                "Database over {}: {}, {} octets, {state}",
                 region(database.region),
-                database.pattern_count,
+                if database.pattern_count == 1 {
+                    "1 pattern".to_owned()
+                } else {
+                    format!("{} patterns", database.pattern_count)
+                },
                 database.bytes.len()
             ),
         );
     }
     let stream: u32 = smtp.databases.iter().map(|database| database.stream_len).sum();
     line(out, 1, &format!("State per flow: {FACTS_LEN} octets of facts, {stream} octets of matcher state."));
+}
+
+/// What each kind of match in the policy looks at, and how it counts.
+fn examined(policy: &Policy, out: &mut String) {
+    let criteria: Vec<&Criterion> = policy.smtp.iter().flat_map(|smtp| &smtp.criteria).collect();
+    let used =
+        kind::KINDS.iter().filter(|kind| criteria.iter().any(|one| kind.describe(&one.test, "").is_some()));
+    for (at, kind) in used.enumerate() {
+        if at == 0 {
+            out.push('\n');
+            line(out, 0, "What is examined");
+        }
+        line(out, 1, kind.syntax());
+        line(out, 2, kind.documentation());
+    }
 }
 
 fn region(region: Region) -> &'static str {

@@ -129,6 +129,23 @@ fn compile_signs() {
     assert!(err(&output).contains("is not an ed25519 private key in PEM"), "{}", err(&output));
 }
 
+/// Without what depends on the version of the matcher library: its name, the sizes of its databases.
+fn without_sizes(text: &str) -> String {
+    let mut said = String::new();
+    for line in text.lines() {
+        if line.starts_with("Databases: ") {
+            said.push_str("Databases: ...");
+        } else if line.starts_with("  Database over") || line.starts_with("  State per flow") {
+            let digits = line.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty());
+            said.push_str(&digits.collect::<Vec<_>>().join("N"));
+        } else {
+            said.push_str(line);
+        }
+        said.push('\n');
+    }
+    said
+}
+
 #[test]
 fn explain_policies_artifacts_and_codes() {
     let place = Place::new("explain");
@@ -136,12 +153,13 @@ fn explain_policies_artifacts_and_codes() {
     assert_eq!(posternc(&["compile", FIRST_LIGHT, "-o", &path]).status.code(), Some(0));
     let (text, artifact) = (posternc(&["explain", FIRST_LIGHT]), posternc(&["explain", &path]));
     assert_eq!(out(&text), out(&artifact));
+    let said = without_sizes(&out(&text));
     let expected = include_str!("golden/explain-first-light.out");
     if std::env::var_os("POSTERN_BLESS").is_some() {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/explain-first-light.out");
-        fs::write(golden, out(&text)).unwrap();
+        fs::write(golden, said).unwrap();
     } else {
-        assert_eq!(out(&text), expected);
+        assert_eq!(said, expected);
     }
     let code = posternc(&["explain", "p12"]);
     assert_eq!(code.status.code(), Some(0));

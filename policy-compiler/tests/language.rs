@@ -110,6 +110,24 @@ fn the_first_policy_has_the_expected_shape() {
 }
 
 #[test]
+fn example_policies_have_no_findings() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/policies");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).expect("the examples") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "policy") {
+            let file = SourceFile::new(path.display().to_string(), std::fs::read_to_string(&path).unwrap());
+            let compiled = compile(&file, Options::default());
+            let said: Vec<String> =
+                compiled.diagnostics.iter().map(|found| found.render(&file, false)).collect();
+            assert!(said.is_empty(), "{}", said.join("\n"));
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "the examples are found");
+}
+
+#[test]
 fn class_default_is_last_and_drops_unless_said_otherwise() {
     let implicit = policy(WRITTEN_OUT);
     let last = implicit.paths[0].classes.last().unwrap();

@@ -183,20 +183,20 @@ class Words:
         assert found, f"no event with {wanted} in {self.middle.events.since(self.event_mark)}"
         return found
 
-    def line(self, text):
+    def line(self, text, seconds=5.0):
         """The syslog message with this text in it."""
-        found = self.middle.syslog.wait_for(text, self.syslog_mark)
+        found = self.middle.syslog.wait_for(text, self.syslog_mark, seconds)
         assert found, f"no line with {text!r} in {self.middle.syslog.since(self.syslog_mark)}"
         return found
 
     def counted(self, *words, by=None, seconds=5.0):
-        """By how much counters with all these words in name or labels went up; waits until they did."""
+        """By how much counters with all these words in name or labels went up; waits until one did, by at least `by`."""
         end = time.monotonic() + seconds
         while True:
             growth = self.middle.metrics().growth(self.before)
             fitting = [amount for name, labels, amount in growth
                        if all(word in " ".join([name, *labels, *labels.values()]).lower() for word in words)]
-            if fitting and (by is None or by in fitting):
+            if fitting and max(fitting) >= (by or 0):
                 return sum(fitting)
             assert time.monotonic() < end, f"no counter with {words} (by {by}) went up: {growth}"
             time.sleep(0.05)

@@ -40,7 +40,7 @@ def capture(tmp_path_factory):
     ("postern", ["run", "--policy", "x.postern", "--port", "=eth0"], "--port"),
     ("postern", ["run", "--policy", "x.postern", "--workers", "none"], "none"),
     ("postern", ["run", "--policy", "x.postern", "--workers", "0"], "0"),
-    ("postern", ["run", "--policy", "x.postern", "--cores", "a,b"], "a,b"),
+    ("postern", ["run", "--policy", "x.postern", "--cores", "a,b"], "--cores"),
     ("postern", ["run", "--policy", "x.postern", "--mode", "fast"], "fast"),
     ("postern", ["run", "--policy", "x.postern", "--on-failure", "maybe"], "maybe"),
     ("postern", ["run", "--policy", "x.postern", "--metrics", "nowhere"], "nowhere"),

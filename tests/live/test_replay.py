@@ -153,6 +153,24 @@ def test_captures(artifact, captures, tmp_path):
     assert not problems, f"{len(problems)} problems:\n" + "\n".join(problems[:30])
 
 
+def test_mail_gets_through(artifact, tmp_path):
+    """A replay that let nothing out would pass every other test here. Captures of whole sessions (both SYNs, right
+    checksums) give octets of both directions."""
+    whole, through = 0, []
+    for capture in CAPTURES:
+        segments = list(segments_of(capture))
+        syns = {segment.source for segment in segments if segment.has(packets.SYN)}
+        talking = {segment.source for segment in segments if segment.payload and segment.checksum_ok}
+        if len(syns) < 2 or len(talking & syns) < 2:
+            continue
+        whole += 1
+        result = replay(artifact, capture, tmp_path, "through")
+        speakers = {segment.source for segment in segments_of(result[0]) if segment.payload} if result else set()
+        if any(source[1] in MAIL_PORTS for source in speakers) and any(source[1] not in MAIL_PORTS for source in speakers):
+            through.append(capture)
+    assert whole and len(through) >= 0.8 * whole, f"{len(through)} of {whole} whole sessions"
+
+
 def test_the_judge_is_not_blind(tmp_path):
     """Each breach, made by hand, is found."""
     ethernet, client, server = (b"\1" * 6, b"\2" * 6), ("192.0.2.1", 40000), ("192.0.2.2", 25)

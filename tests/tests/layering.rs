@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::source::{Source, crate_paths, tokens};
 use support::workspace;
 
-/// Words that every part of the core shares: quantities, reports, counters, boxes.
+/// Words that every part of the core shares: quantities, reports, counters, and the place that sessions borrow state from.
 const VOCABULARY: &[&str] = &["unit", "event", "counter", "anomaly", "shelf"];
 
 /// What each part of the core may use beside the vocabulary and itself. `wire <- flow <- tcp` are the layers of
@@ -19,8 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("unit", &[]),
     ("anomaly", &[]),
     ("counter", &[]),
-    ("event", &["wire::Endpoint"]),
     ("shelf", &[]),
+    ("event", &["wire::Endpoint"]),
     ("frame", &[]),
     ("wire", &["frame"]),
     ("flow", &["frame", "wire"]),

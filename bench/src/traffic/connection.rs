@@ -132,6 +132,12 @@ impl Connection {
         self.turns.push_back(turn);
     }
 
+    /// Acknowledges all that this end has received, by a segment of its own. Only when the connection is quiet.
+    pub fn settle(&mut self, end: Direction) {
+        debug_assert!(self.is_quiet());
+        self.bare(end, Flags::ACK, 0);
+    }
+
     /// Whether everything that was to be said has been; only the closing is left.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

@@ -262,7 +262,7 @@ pub fn with_attachment(
     seed: &mut Seed,
     out: &mut Vec<u8>,
 ) {
-    let boundary = format!("=_{:016x}", seed.next());
+    let boundary = format!("=_{:016x}", seed.number());
     header(subject, seed, out);
     out.extend(format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n").into_bytes());
     out.extend(format!("--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n").into_bytes());
@@ -285,7 +285,7 @@ pub fn library(len: usize, seed: &mut Seed) -> Vec<u8> {
     while out.len() < len {
         prose(2048, seed, &mut out);
         for _ in 0..256 {
-            out.extend(seed.next().to_le_bytes());
+            out.extend(seed.number().to_le_bytes());
         }
     }
     out.truncate(len);
@@ -294,7 +294,7 @@ pub fn library(len: usize, seed: &mut Seed) -> Vec<u8> {
 
 fn header(subject: &Subject<'_>, seed: &mut Seed, out: &mut Vec<u8>) {
     let Subject { number, from, to, .. } = subject;
-    let token = seed.next();
+    let token = seed.number();
     let words = [(); 4].map(|()| seed.pick(WORDS)).join(" ");
     out.extend(
         format!(

@@ -223,7 +223,7 @@ pub fn ends(number: u64, seed: &mut Seed) -> Ends {
     } else {
         (Ipv4Addr::new(10, 1, high, low).into(), Ipv4Addr::new(198, 51, 100, 25).into())
     };
-    let (isn, clocks) = (seed.next(), seed.next());
+    let (isn, clocks) = (seed.number(), seed.number());
     Ends {
         client: (client, port as u16),
         server: (server, 25),

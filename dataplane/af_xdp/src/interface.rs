@@ -214,7 +214,8 @@ fn address(raw: *const libc::sockaddr) -> Option<IpAddr> {
 /// A wire needs it: frames are for the hosts at the ends. (veth takes all anyway.)
 #[derive(Debug)]
 pub struct Promiscuous {
-    _socket: OwnedFd,
+    socket: OwnedFd,
+    interface: c_int,
 }
 
 impl Promiscuous {
@@ -231,8 +232,17 @@ impl Promiscuous {
         }
         // SAFETY: a descriptor that was just made and that nobody else has.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let index = interface.index as c_int;
+        let mut address = link_address();
+        address.sll_ifindex = index;
+        let len = size_of::<libc::sockaddr_ll>() as u32;
+        // SAFETY: address and length of one value on this stack.
+        let result = unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(&address).cast(), len) };
+        if result != 0 {
+            return Err(Error::last(STEP));
+        }
         let membership = libc::packet_mreq {
-            mr_ifindex: interface.index as c_int,
+            mr_ifindex: index,
             mr_type: libc::PACKET_MR_PROMISC as u16,
             mr_alen: 0,
             mr_address: [0; 8],
@@ -247,7 +257,33 @@ impl Promiscuous {
                 size_of::<libc::packet_mreq>() as u32,
             )
         };
-        if result == 0 { Ok(Self { _socket: socket }) } else { Err(Error::last(STEP)) }
+        if result == 0 { Ok(Self { socket, interface: index }) } else { Err(Error::last(STEP)) }
+    }
+
+    /// Whether the interface has been there all the time. One that was moved to another namespace and back has the same
+    /// name and index, but whatever was bound to it is not bound any more, this socket too (`packet_notifier`).
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        let mut address = link_address();
+        let mut len = size_of::<libc::sockaddr_ll>() as u32;
+        // SAFETY: address and length of one value on this stack.
+        let result = unsafe {
+            libc::getsockname(self.socket.as_raw_fd(), ptr::from_mut(&mut address).cast(), &raw mut len)
+        };
+        result == 0 && address.sll_ifindex == self.interface
+    }
+}
+
+/// A packet socket's address that names nothing.
+fn link_address() -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: 0,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
     }
 }
 

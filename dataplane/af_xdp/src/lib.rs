@@ -27,6 +27,7 @@ mod mapping;
 mod netlink;
 pub mod ring;
 mod socket;
+mod sys;
 mod umem;
 
 pub use error::Error;

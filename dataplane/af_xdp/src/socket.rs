@@ -1,16 +1,15 @@
 //! A socket on one queue of one interface.
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 
 use libc::c_int;
 
 use crate::Error;
-use crate::mapping::Mapping;
-use crate::ring::{Completion, Consumer, Descriptor, Fill, Layout, Producer, Rx, Slot, Tx};
+use crate::ring::{Completion, Consumer, Descriptor, Fill, Producer, Rx, Tx};
+use crate::sys;
 use crate::umem::{Umem, View, fresh_id};
 
 /// Frames that one `sendto` may transmit in copy mode (`XDP_MAX_TX_SKB_BUDGET`, Linux 6.17; not in `libc`).
@@ -127,50 +126,37 @@ impl Socket {
         if sharing.is_some_and(|other| other.umem.id() != umem.id()) {
             return Err(Error::invalid("share umem", "the other socket has another umem"));
         }
-        // SAFETY: no pointers.
-        let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(Error::last("make socket"));
-        }
-        // SAFETY: a descriptor that was just made and that nobody else has.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = sys::make()?;
         if sharing.is_none() {
-            let registration = libc::xdp_umem_reg {
-                addr: umem.address(),
-                len: umem.len(),
-                chunk_size: umem.chunk_len(),
-                headroom: 0,
-                flags: 0,
-                tx_metadata_len: 0,
-            };
-            set(fd.as_fd(), libc::XDP_UMEM_REG, &registration, "register umem")?;
+            sys::register(fd.as_fd(), umem)?;
         }
         let len = config.ring_len;
-        set(fd.as_fd(), libc::XDP_UMEM_FILL_RING, &len, "make fill ring")?;
-        set(fd.as_fd(), libc::XDP_UMEM_COMPLETION_RING, &len, "make completion ring")?;
-        set(fd.as_fd(), libc::XDP_RX_RING, &len, "make rx ring")?;
-        set(fd.as_fd(), libc::XDP_TX_RING, &len, "make tx ring")?;
+        sys::set(fd.as_fd(), libc::XDP_UMEM_FILL_RING, &len, "make fill ring")?;
+        sys::set(fd.as_fd(), libc::XDP_UMEM_COMPLETION_RING, &len, "make completion ring")?;
+        sys::set(fd.as_fd(), libc::XDP_RX_RING, &len, "make rx ring")?;
+        sys::set(fd.as_fd(), libc::XDP_TX_RING, &len, "make tx ring")?;
         // An older kernel refuses; then a flush takes more calls, that is all.
-        let _ = set(fd.as_fd(), XDP_MAX_TX_SKB_BUDGET, &len, "set transmit budget");
+        let _ = sys::set(fd.as_fd(), XDP_MAX_TX_SKB_BUDGET, &len, "set transmit budget");
 
-        let offsets: libc::xdp_mmap_offsets = get(fd.as_fd(), libc::XDP_MMAP_OFFSETS, "get ring offsets")?;
+        let offsets: libc::xdp_mmap_offsets =
+            sys::get(fd.as_fd(), libc::XDP_MMAP_OFFSETS, "get ring offsets")?;
         let (mapping, layout) =
-            map_ring::<u64>(fd.as_fd(), &offsets.fr, len, libc::XDP_UMEM_PGOFF_FILL_RING)?;
+            sys::map_ring::<u64>(fd.as_fd(), &offsets.fr, len, libc::XDP_UMEM_PGOFF_FILL_RING)?;
         let fill = Producer::new(mapping, layout, len)?;
         let (mapping, layout) =
-            map_ring::<u64>(fd.as_fd(), &offsets.cr, len, libc::XDP_UMEM_PGOFF_COMPLETION_RING)?;
+            sys::map_ring::<u64>(fd.as_fd(), &offsets.cr, len, libc::XDP_UMEM_PGOFF_COMPLETION_RING)?;
         let completion = Consumer::new(mapping, layout, len)?;
         let (mapping, layout) =
-            map_ring::<Descriptor>(fd.as_fd(), &offsets.rx, len, libc::XDP_PGOFF_RX_RING as u64)?;
+            sys::map_ring::<Descriptor>(fd.as_fd(), &offsets.rx, len, libc::XDP_PGOFF_RX_RING as u64)?;
         let rx = Consumer::new(mapping, layout, len)?;
         let (mapping, layout) =
-            map_ring::<Descriptor>(fd.as_fd(), &offsets.tx, len, libc::XDP_PGOFF_TX_RING as u64)?;
+            sys::map_ring::<Descriptor>(fd.as_fd(), &offsets.tx, len, libc::XDP_PGOFF_TX_RING as u64)?;
         let tx = Producer::new(mapping, layout, len)?;
 
-        bind(fd.as_fd(), config, sharing)?;
-        let options: libc::xdp_options = get(fd.as_fd(), libc::XDP_OPTIONS, "get options")?;
+        sys::bind(fd.as_fd(), config, sharing)?;
+        let options: libc::xdp_options = sys::get(fd.as_fd(), libc::XDP_OPTIONS, "get options")?;
         let zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
-        let watch = watch(fd.as_fd())?;
+        let watch = sys::watch(fd.as_fd())?;
         Ok(Self { rx, tx, fill, completion, umem: Arc::clone(umem), id: fresh_id(), zero_copy, watch, fd })
     }
 
@@ -305,7 +291,7 @@ impl Socket {
     /// # Errors
     /// When the kernel does not say.
     pub fn statistics(&self) -> Result<Statistics, Error> {
-        let raw: libc::xdp_statistics = get(self.fd.as_fd(), libc::XDP_STATISTICS, "get statistics")?;
+        let raw: libc::xdp_statistics = sys::get(self.fd.as_fd(), libc::XDP_STATISTICS, "get statistics")?;
         Ok(Statistics {
             rx_dropped: raw.rx_dropped,
             rx_invalid_descs: raw.rx_invalid_descs,
@@ -356,22 +342,6 @@ impl AsRawFd for Socket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stray;
 
-/// An epoll instance that is readable when the socket is.
-fn watch(socket: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
-    const STEP: &str = "watch socket";
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-    if fd < 0 {
-        return Err(Error::last(STEP));
-    }
-    // SAFETY: a descriptor that was just made and that nobody else has.
-    let watch = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-    // SAFETY: address of one value on this stack.
-    let result = unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event) };
-    if result == 0 { Ok(watch) } else { Err(Error::last(STEP)) }
-}
-
 /// Judges a descriptor of the receive ring.
 fn accept(umem: &Umem, view: &mut View, socket: u32, descriptor: Descriptor) -> Received {
     let Some((chunk, start)) = umem.locate(descriptor.position) else { return Received::Stray };
@@ -384,75 +354,6 @@ fn accept(umem: &Umem, view: &mut View, socket: u32, descriptor: Descriptor) -> 
         return Received::Unusable { chunk };
     }
     Received::Frame { chunk, start, len }
-}
-
-/// `xsk_bind`: flags other than `XDP_SHARED_UMEM` are taken from the socket that is shared with.
-fn bind(fd: BorrowedFd<'_>, config: &SocketConfig, sharing: Option<&Socket>) -> Result<(), Error> {
-    let transfer = match config.transfer {
-        Transfer::Auto => 0,
-        Transfer::Copy => libc::XDP_COPY,
-        Transfer::ZeroCopy => libc::XDP_ZEROCOPY,
-    };
-    let address = libc::sockaddr_xdp {
-        sxdp_family: libc::AF_XDP as u16,
-        sxdp_flags: sharing.map_or(libc::XDP_USE_NEED_WAKEUP | transfer, |_| libc::XDP_SHARED_UMEM),
-        sxdp_ifindex: config.interface,
-        sxdp_queue_id: config.queue,
-        sxdp_shared_umem_fd: sharing.map_or(0, |other| other.raw() as u32),
-    };
-    // SAFETY: address and length of one value on this stack.
-    let result = unsafe {
-        libc::bind(fd.as_raw_fd(), ptr::from_ref(&address).cast(), size_of::<libc::sockaddr_xdp>() as u32)
-    };
-    if result == 0 { Ok(()) } else { Err(Error::last("bind")) }
-}
-
-fn map_ring<T: Slot>(
-    fd: BorrowedFd<'_>,
-    offset: &libc::xdp_ring_offset,
-    len: u32,
-    page: u64,
-) -> Result<(Arc<Mapping>, Layout), Error> {
-    let layout = Layout {
-        producer: offset.producer as usize,
-        consumer: offset.consumer as usize,
-        flags: offset.flags as usize,
-        slots: offset.desc as usize,
-    };
-    let octets = layout.slots + len as usize * size_of::<T>();
-    Ok((Arc::new(Mapping::ring(fd, octets, page as libc::off_t)?), layout))
-}
-
-fn set<T>(fd: BorrowedFd<'_>, option: c_int, value: &T, step: &'static str) -> Result<(), Error> {
-    // SAFETY: address and length of one value; the kernel only reads it.
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_XDP,
-            option,
-            ptr::from_ref(value).cast(),
-            size_of::<T>() as u32,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(Error::last(step)) }
-}
-
-/// A `T` is one of the kernel's plain structs of integers.
-fn get<T: Copy>(fd: BorrowedFd<'_>, option: c_int, step: &'static str) -> Result<T, Error> {
-    let mut value = MaybeUninit::<T>::zeroed();
-    let mut len = size_of::<T>() as u32;
-    // SAFETY: address and length of one value on this stack.
-    let result = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, value.as_mut_ptr().cast(), &raw mut len)
-    };
-    if result != 0 {
-        return Err(Error::last(step));
-    }
-    if (len as usize) < size_of::<T>() {
-        return Err(Error::invalid(step, "this kernel is too old (Linux 5.11 or later is needed)"));
-    }
-    // SAFETY: integers only, so any bits are a value; zeroed and then written by the kernel.
-    Ok(unsafe { value.assume_init() })
 }
 
 #[cfg(test)]

@@ -71,8 +71,11 @@ fn deliver(family: Family, base: Option<Base>, seed: u64, len: usize, client: Fa
     network.server.listen(Server::offering(&["PIPELINING", "SIZE 1000000", "8BITMIME"]));
     let talk = Client::mail("EHLO client.example", "a@example.com", "b@example.org", &body);
     network.client.connect(family, 2, talk);
-    let finished = network
-        .run(Duration::from_secs(600), |network| network.client.is_closed() && network.server.is_closed());
+    // Whether the very last acknowledgement arrives is not the gateway's to promise: it forgets a closed session.
+    let finished = network.run(Duration::from_secs(600), |network| {
+        let closed = network.client.is_closed() && network.server.is_closed();
+        closed || (network.client.talk::<Client>().replies.len() == 7 && network.engine.flow_count() == 0)
+    });
     let seconds = network.now_micros / 1_000_000;
     let replies = network.client.talk::<Client>().replies.clone();
     assert!(finished, "seed {seed}: stalled after {seconds} s, client read {replies:?}");
@@ -107,6 +110,17 @@ fn a_mail_arrives_over_good_links() {
             deliver(family, base, 1, 200_000, Faults::default(), Faults::default());
         }
     }
+}
+
+#[test]
+fn a_session_is_over_when_both_sides_have_closed() {
+    let mut network = Network::new(policy(Some(Base::None)), NoPatterns, 1);
+    network.server.listen(Server::default());
+    let talk = Client::mail("HELO client.example", "a@example.com", "b@example.org", b"hello");
+    network.client.connect(Family::V4, 2, talk);
+    assert!(network.run(Duration::from_secs(30), |network| network.server.is_closed()));
+    let finwait = Duration::from_secs(InspectParameters::default().tcp_finwait_time.into());
+    assert!(network.run(finwait + Duration::from_secs(1), |network| network.engine.flow_count() == 0));
 }
 
 #[test]

@@ -84,15 +84,18 @@ pub struct JournalStatus {
 /// Where events are written.
 pub type Output = Box<dyn Write + Send>;
 
-/// Opens the target of `--events`: `-` is standard output, else a file that is appended to.
+/// Opens the target of `--events`: `-` is standard output, else a file. A gateway appends to it; a replay writes it
+/// anew, so that the same replay gives the same file.
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub fn open_events(target: &str) -> io::Result<Output> {
+pub fn open_events(target: &str, append: bool) -> io::Result<Output> {
     if target == "-" {
         return Ok(Box::new(io::stdout()));
     }
-    Ok(Box::new(OpenOptions::new().create(true).append(true).open(target)?))
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).append(append).truncate(!append);
+    Ok(Box::new(options.open(target)?))
 }
 
 /// Turns records into lines and writes them.
@@ -117,12 +120,24 @@ impl Scribe {
     /// A scribe for records of `policy`, whose clock began `epoch` nanoseconds after 1970 did.
     #[must_use]
     pub fn new(policy: Arc<Policy>, epoch: u64, events: Option<Output>, syslog: Option<Syslog>) -> Self {
+        Self::with_status(policy, epoch, events, syslog, Arc::default())
+    }
+
+    /// The same, with a status that is already known elsewhere.
+    #[must_use]
+    pub fn with_status(
+        policy: Arc<Policy>,
+        epoch: u64,
+        events: Option<Output>,
+        syslog: Option<Syslog>,
+        status: Arc<JournalStatus>,
+    ) -> Self {
         Self {
             policy,
             epoch,
             events: events.map(|output| BufWriter::with_capacity(64 * 1024, output)),
             syslog,
-            status: Arc::default(),
+            status,
             line: Vec::new(),
             complained: false,
         }
@@ -259,12 +274,14 @@ fn is_wanted(record: &Record, policy: &Policy) -> bool {
     }
 }
 
-/// Whether a record goes to syslog: `alert off` silences what inspection says by itself, not what a class logs.
+/// Whether a record goes to syslog. What a class decides is logged where the class says `log`; `alert off` silences
+/// what inspection says by itself.
 fn is_alert(record: &Record, policy: &Policy) -> bool {
     match (&record.body, &record.flow) {
-        (Body::Decision(Decision { kind, .. }), Some(flow)) if *kind != Kind::SmtpMatch => {
-            Names::of(flow, policy).alert
+        (Body::Decision(decision @ Decision { kind: Kind::SmtpMatch, .. }), Some(flow)) => {
+            Names::of(flow, policy).class(decision).is_none_or(|class| class.log)
         }
+        (Body::Decision(_), Some(flow)) => Names::of(flow, policy).alert,
         _ => true,
     }
 }
@@ -354,6 +371,16 @@ mod tests {
         let logged = sample::decision(Kind::SmtpMatch, b"X", Action::Log);
         assert!(!is_alert(&built_in, &quiet) && is_alert(&logged, &quiet));
         assert!(is_alert(&built_in, &sample::policy()));
+    }
+
+    #[test]
+    fn a_class_logs_only_where_it_says_so() {
+        let mut policy = sample::policy();
+        let mut masked = sample::decision(Kind::SmtpMatch, b"X", Action::Mask);
+        sample::by_class(&mut masked, 0, 0);
+        assert!(is_alert(&masked, &policy));
+        policy.smtp[0].classes[0].log = false;
+        assert!(!is_alert(&masked, &policy));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub mod fault;
 pub mod link;
 pub mod memory;
 pub mod pcap;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod trace;
 pub mod xdp;
 

@@ -164,7 +164,7 @@ impl<W: Write> Drop for Tape<'_, W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::capture::tests::pcap;
+    use crate::port::sample::pcap;
     use inspect::frame::VecMemory;
 
     #[test]

@@ -367,10 +367,8 @@ impl Port<UmemMemory> for XdpPort {
                 self.statistics.tx_busy += 1;
             }
             Wake::Down => self.statistics.tx_busy += 1,
-            Wake::Gone => {
-                self.close(pool);
-                self.slot.report_dead();
-            }
+            // The gateway notices, too, and will make another socket.
+            Wake::Gone => self.close(pool),
         }
         self.reap();
         Ok(())

@@ -72,12 +72,11 @@ impl Wire {
 
     /// A veth pair with one end at `host` and the other at the gateway, both up.
     fn cable(&self, end: &str, host: &Host, port: &str, mtu: u32) {
-        let (far, near) = (self.namespace(host), self.namespace(&Host::Gateway));
-        run(&["ip", "link", "add", end, "netns", &far, "type", "veth", "peer", "name", port, "netns", &near]);
-        let mtu = mtu.to_string();
+        let (far, near, mtu) = (self.namespace(host), self.namespace(&Host::Gateway), mtu.to_string());
+        let this = ["ip", "link", "add", end, "mtu", &mtu, "netns", &far, "type", "veth"];
+        run(&[&this[..], &["peer", "name", port, "mtu", &mtu, "netns", &near]].concat());
         for (host, interface) in [(host, end), (&Host::Gateway, port)] {
-            self.on(host, &["sysctl", "-qw", &format!("net.ipv6.conf.{interface}.accept_dad=0")]);
-            self.on(host, &["ip", "link", "set", "dev", interface, "mtu", &mtu, "up"]);
+            self.on(host, &["ip", "link", "set", "dev", interface, "up"]);
         }
         self.on(host, &["ethtool", "-K", end, "tx", "off", "txvlan", "off", "gro", "on"]);
     }

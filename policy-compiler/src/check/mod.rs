@@ -1,7 +1,7 @@
 //! Does it make sense? One file per restriction.
 //!
 //! Each check reads the whole [`Config`] and writes down what it finds; none depends on another, and a
-//! name that leads nowhere is the business of [`names`] alone.
+//! name that leads nowhere is the business of `names.rs` alone.
 
 mod actions;
 mod cmd_line_length;

@@ -18,6 +18,7 @@
 //! case of ASCII letters; a `*` with nothing before it is `.*`, as in a shell (with a warning, for
 //! Cisco's own examples write it so).
 
+mod line;
 mod parse;
 mod translate;
 
@@ -66,6 +67,19 @@ impl Octets {
     #[must_use]
     pub fn negated(self) -> Self {
         Self(self.0.map(|word| !word))
+    }
+
+    /// With the other case of its ASCII letters.
+    #[must_use]
+    pub fn with_other_case(mut self) -> Self {
+        for upper in b'A'..=b'Z' {
+            let lower = upper.to_ascii_lowercase();
+            if self.contains(upper) || self.contains(lower) {
+                self.insert(upper);
+                self.insert(lower);
+            }
+        }
+        self
     }
 
     /// Whether there is none.

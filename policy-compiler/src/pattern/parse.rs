@@ -1,5 +1,6 @@
 //! The text of a `pattern` line into a [`Pattern`].
 
+use super::line::unwrap;
 use super::{MAX_PATTERN_LEN, MAX_POSITIONS, MAX_REPEAT, Node, Octets, Pattern};
 use crate::ast::Text;
 use crate::code::Code;
@@ -22,7 +23,7 @@ pub fn parse(line: &Text, strict: bool, diagnostics: &mut Vec<Diagnostic>) -> Op
         return None;
     }
     let mut parser =
-        Parser { text: &text.text, at: 0, base: text.span.start, strict, last_end: 0, diagnostics };
+        Parser { text: &text.text, at: 0, base: text.span.start, strict, nocase, last_end: 0, diagnostics };
     let node = match parser.alternatives(0, true) {
         Ok(node) => node,
         Err(diagnostic) => {
@@ -44,87 +45,6 @@ pub fn parse(line: &Text, strict: bool, diagnostics: &mut Vec<Diagnostic>) -> Op
     Some(Pattern { node, nocase })
 }
 
-/// Takes off the quotes and ` nocase`.
-fn unwrap(line: &Text, strict: bool, diagnostics: &mut Vec<Diagnostic>) -> Option<(Text, bool)> {
-    let all = line.text.as_str();
-    let (start, end, after) = match all.strip_prefix('"') {
-        Some(quoted) => {
-            let Some(len) = closing_quote(quoted) else {
-                diagnostics.push(
-                    Diagnostic::error(
-                        Code::PATTERN_SYNTAX,
-                        Span::new(line.span.start, line.span.start + 1),
-                        "this quote is not closed",
-                    )
-                    .help("close it, or write `\\\"` for a quote that is looked for"),
-                );
-                return None;
-            };
-            (1, 1 + len, all.get(len + 2..).unwrap_or_default())
-        }
-        None => match all.strip_suffix("nocase").filter(|rest| !strict && rest.ends_with([' ', '\t'])) {
-            Some(rest) => (0, rest.trim_end().len(), " nocase"),
-            None => (0, all.len(), ""),
-        },
-    };
-    if let Some(at) = all.find(" !").filter(|_| start == 0) {
-        let span = Span::new(line.span.start + at + 1, line.span.start + at + 2);
-        diagnostics.push(
-            Diagnostic::warning(Code::PATTERN_TRAP, span, "this is a part of the pattern, not a comment")
-                .help("put comments on lines of their own; to look for it, put the pattern in quotes"),
-        );
-    }
-    let text = all.get(start..end).unwrap_or_default().to_owned();
-    let span = Span::new(line.span.start + start, line.span.start + end);
-    let nocase = match after.trim() {
-        "" => false,
-        "nocase" if !strict => true,
-        "nocase" => {
-            diagnostics.push(
-                Diagnostic::error(Code::STRICT_CISCO, line.span, "`nocase` is an extension of this gateway")
-                    .help(
-                        "leave `--strict-cisco` out to use it, or write `[aA]` for a letter in either case",
-                    ),
-            );
-            return None;
-        }
-        _ => {
-            let from = line.span.end - after.trim_start().len();
-            diagnostics.push(
-                Diagnostic::error(
-                    Code::PATTERN_SYNTAX,
-                    Span::new(from, line.span.end),
-                    "only `nocase` can follow a quoted pattern",
-                )
-                .help("write `\\\"` for a quote inside of the pattern"),
-            );
-            return None;
-        }
-    };
-    if text.is_empty() {
-        diagnostics.push(
-            Diagnostic::error(Code::PATTERN_SYNTAX, line.span, "the pattern is empty")
-                .help("remove the line; to match everything use `.*`, to match an empty address `^$`"),
-        );
-        return None;
-    }
-    Some((Text { text, span }, nocase))
-}
-
-/// Where the quote closes that was opened before `text`.
-fn closing_quote(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, character) in text.char_indices() {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
 type Read<T> = Result<T, Box<Diagnostic>>;
 
 struct Parser<'a, 'd> {
@@ -132,6 +52,7 @@ struct Parser<'a, 'd> {
     at: usize,
     base: usize,
     strict: bool,
+    nocase: bool,
     /// Where the last `$` stands that was taken for an end.
     last_end: usize,
     diagnostics: &'d mut Vec<Diagnostic>,
@@ -462,6 +383,10 @@ impl Parser<'_, '_> {
                 }
             }
             (low..=high).for_each(|octet| set.insert(octet));
+        }
+        // Before it is negated: `[^a]` without case is neither `a` nor `A`.
+        if self.nocase {
+            set = set.with_other_case();
         }
         Ok(Node::Octets(if negated { set.negated() } else { set }))
     }

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use super::dialogue::Next;
 use super::flow::{Flow, Stage};
-use super::segment::{send, timestamps};
+use super::order::{hold, next_held, send, timestamps};
 use super::{FIRST_RETRY, Fate, Io, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::{EndReason, ReplyCode};
@@ -34,8 +34,9 @@ const LINGER: Duration = Duration::from_secs(5);
 const ABSORB_LIMIT: u32 = 64 << 10;
 /// Times that the refusal is sent again: 0.3 s doubling, 19 s in all.
 const MAX_RETRIES: u8 = 5;
-/// Time that late segments are still answered after both sides have closed.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Time that late segments are still answered after both sides have closed: the last acknowledgement may have been
+/// lost. As long as Linux stays in TIME-WAIT (`TCP_TIMEWAIT_LEN`).
+const FAREWELL: Duration = Duration::from_secs(60);
 
 /// How far a refusal has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,16 +181,34 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     shared: &mut Shared<X>,
     direction: Direction,
     segment: Segment,
+    frame: Frame,
+    io: &mut Io<'_, M>,
+) -> Fate {
+    if direction == ServerToClient {
+        // It has not accepted the RST: something in front of it was lost. This one has the number it waits for
+        // (RFC 5961 section 3.2).
+        shared.counters.dropped_closing += 1;
+        reset(flow, shared, ClientToServer, segment.ack, io);
+        return Fate::Lives;
+    }
+    let mut fate = take(flow, shared, segment, frame, io);
+    while fate == Fate::Lives
+        && let Some((segment, frame)) = next_held(flow, shared, ClientToServer, io)
+    {
+        fate = take(flow, shared, segment, frame, io);
+    }
+    fate
+}
+
+/// Takes what the client still sends, in the server's place.
+fn take<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    segment: Segment,
     mut frame: Frame,
     io: &mut Io<'_, M>,
 ) -> Fate {
     shared.counters.dropped_closing += 1;
-    if direction == ServerToClient {
-        // It has not accepted the RST: something in front of it was lost. This one has the number it waits for
-        // (RFC 5961 section 3.2).
-        reset(flow, shared, ClientToServer, segment.ack, io);
-        return Fate::Lives;
-    }
     let len = usize::from(segment.payload_len);
     let placement = flow.streams[0].place(segment.seq, len);
     if placement == Placement::Outside {
@@ -201,6 +220,12 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     }
     flow.last_heard = io.now;
     let Some(mut closing) = flow.closing else { return Fate::Lives };
+    if let Placement::Ahead(offset) = placement
+        && closing.step == Step::Swallowing
+        && len > 0
+    {
+        return hold(flow, shared, ClientToServer, &segment, frame, offset, io);
+    }
     let mut fate = Fate::Lives;
     if let Placement::Here { acked, forwarded, .. } = placement
         && !flow.streams[0].finished

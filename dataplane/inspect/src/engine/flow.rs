@@ -118,6 +118,13 @@ impl Flow {
         first
     }
 
+    /// What the flow's timer depends on: when it is to be set anew, this has changed. (Not the time a segment was last
+    /// heard: the timer finds out when it fires too early.)
+    #[must_use]
+    pub fn due(&self) -> (Stage, bool, Option<Instant>) {
+        (self.stage, self.is_unsettled(), self.closing.as_ref().map(|closing| closing.due))
+    }
+
     /// Whether both sides have said FIN and one of the two may have been lost: a stack repeats it for minutes.
     fn is_unsettled(&self) -> bool {
         let [client, server] = &self.streams;

@@ -8,24 +8,32 @@
 //! | --- | --- |
 //! | [`path`] | which class of the top-level policy a connection belongs to |
 //! | [`open`] | first segments: SYNs, refusals, what belongs to no connection |
-//! | [`segment`] | segments of a connection: order, retransmissions, the dialogue, release of what waited |
+//! | [`control`] | SYN and RST of a connection |
+//! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
+//! | [`order`] | segments that wait for octets in front of them |
+//! | [`due`] | timeouts, and frames that run short |
 //! | [`close`] | a refused session: the 5xx to the client, the RST to the server, all to the end |
 //! | [`flow`] | the state of one connection |
 
 pub mod close;
+mod config;
+pub mod control;
 pub mod dialogue;
+pub mod due;
 pub mod flow;
 pub mod open;
+pub mod order;
 pub mod path;
 pub mod segment;
-mod session;
+pub mod session;
 
+pub use config::Config;
 pub use session::{SessionView, State as SessionState};
 
 use core::time::Duration;
 use std::sync::Arc;
 
-use artifact::model::{Policy, PortIndex};
+use artifact::model::Policy;
 
 use crate::anomaly::Anomaly;
 use crate::counter::Counters;
@@ -40,51 +48,7 @@ use crate::tcp::Spare;
 use crate::unit::{Direction, Instant, PortId, StreamOffset};
 use crate::verdict::Rules;
 use crate::wire::{self, Checksums, Malformed, Packet, Segment};
-
-/// What an engine is given at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Which port of the policy each port of the gateway is; `None` is one that the policy does not know.
-    pub ports: [Option<PortIndex>; 2],
-    /// Sessions there may be at once.
-    pub flow_limit: usize,
-    /// Segments one direction of one session may have waiting for octets in front of them.
-    pub held_per_stream: usize,
-    /// Segments that may wait in all, as a share of the pool's chunks: one in this many.
-    pub held_share: usize,
-    /// Frames one direction of one session may have sent and unacknowledged.
-    pub remembered_per_stream: usize,
-    /// Free chunks below which remembered octets are copied out of their frames.
-    pub low_water: usize,
-    /// Octets that may be copied out in all.
-    pub copied_limit: usize,
-    /// Key of the flow table's hash, unpredictable in live use, fixed in replay.
-    pub hash_key: [u8; 16],
-    /// Whether TCP and IP checksums are verified on receive.
-    pub verify_checksums: bool,
-    /// First flow id of this worker; ids go up in steps of `flow_id_step`.
-    pub flow_id_start: u64,
-    /// Number of workers.
-    pub flow_id_step: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            ports: [None, None],
-            flow_limit: 65_536,
-            held_per_stream: 256,
-            held_share: 4,
-            remembered_per_stream: 4096,
-            low_water: 512,
-            copied_limit: 64 << 20,
-            hash_key: [0; 16],
-            verify_checksums: true,
-            flow_id_start: 1,
-            flow_id_step: 1,
-        }
-    }
-}
+use due::Relief;
 
 /// One worker's engine: everything between the receive and the transmit rings.
 #[derive(Debug)]
@@ -132,9 +96,6 @@ impl<M: Memory> Io<'_, M> {
 
 /// Records there is room for between two drains.
 const JOURNAL_CAPACITY: usize = 4096;
-/// Flows whose timers are looked at in one tick, so that a tick is short.
-const EXPIRIES_PER_TICK: usize = 256;
-
 impl<X: Matcher> Engine<X> {
     /// An engine without flows.
     #[must_use]
@@ -220,10 +181,9 @@ impl<X: Matcher> Engine<X> {
             return;
         }
         self.shared.journal.subject(io.now, Some(flow.tag));
-        let due = flow.closing.as_ref().map(|closing| closing.due);
+        let due = flow.due();
         let stage = flow.stage;
         let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
-        let flow_due = flow.closing.as_ref().map(|closing| closing.due);
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
@@ -231,7 +191,7 @@ impl<X: Matcher> Engine<X> {
                     self.shared.counters.flows_half_open -=
                         u64::from(stage.is_half_open() && !flow.stage.is_half_open());
                 }
-                if stage != flow.stage || due != flow_due {
+                if due != flow.due() {
                     self.schedule(index);
                 }
             }
@@ -239,7 +199,7 @@ impl<X: Matcher> Engine<X> {
     }
 
     /// Sets the flow's timer to what is due next.
-    fn schedule(&mut self, index: FlowIndex) {
+    pub(super) fn schedule(&mut self, index: FlowIndex) {
         let Some(flow) = self.table.get(index) else { return };
         let due = match &flow.closing {
             Some(closing) => closing.due,
@@ -287,74 +247,7 @@ impl<X: Matcher> Engine<X> {
         }
     }
 
-    /// Does what is due: timeouts, retransmissions of the gateway's own segments. To be called about every
-    /// millisecond, and cheap when nothing is due.
-    pub fn tick<M: Memory>(&mut self, now: Instant, pool: &mut Pool<M>, out: &mut Vec<(PortId, Sealed)>) {
-        let mut io = Io { now, pool, out };
-        let queued = io.out.len();
-        for _ in 0..EXPIRIES_PER_TICK {
-            let Some(index) = self.timers.pop(now) else { break };
-            self.expired(index, &mut io);
-        }
-        for (egress, sealed) in &io.out[queued..] {
-            self.shared.counters.transmitted(*egress, sealed.len());
-        }
-        if io.pool.free_count() < self.shared.config.low_water {
-            self.relieve(io.pool);
-        }
-    }
-
-    fn expired<M: Memory>(&mut self, index: FlowIndex, io: &mut Io<'_, M>) {
-        let Some(flow) = self.table.get_mut(index) else { return };
-        self.shared.journal.subject(io.now, Some(flow.tag));
-        if flow.closing.is_some() {
-            match close::due(flow, &mut self.shared, io) {
-                Fate::Lives => self.schedule(index),
-                Fate::Ends(reason) => self.remove(index, reason, io.now),
-            }
-            return;
-        }
-        let deadline = flow.expires(session_parameters(&self.shared.policy, flow.parameters));
-        if deadline > io.now {
-            self.timers.schedule(index, deadline);
-            return;
-        }
-        let reason = match flow.stage {
-            Stage::SynSent | Stage::SynReceived => EndReason::SynTimeout,
-            Stage::Established => EndReason::IdleTimeout,
-            Stage::Finished => flow.totals.reason,
-        };
-        if flow.stage != Stage::Finished {
-            // Neither side learns it otherwise; both could wait for hours.
-            close::reset_both(flow, &mut self.shared, io);
-        }
-        self.remove(index, reason, io.now);
-    }
-
-    /// Copies remembered octets out of their frames, so that frames can be received again: better than dropping
-    /// what arrives. Looks at a part of the table at a time.
-    fn relieve<M: Memory>(&mut self, pool: &mut Pool<M>) {
-        let Relief { cursor, copied, page } = &mut self.relief;
-        page.clear();
-        page.extend(self.table.from(*cursor).take(RELIEF_PAGE).map(|(index, ..)| index));
-        for index in page.iter() {
-            let Some(flow) = self.table.get_mut(*index) else { continue };
-            let queues = flow.streams.iter_mut().filter_map(|stream| stream.queues.as_mut());
-            for entry in queues.flat_map(|queues| &mut queues.remembered) {
-                if *copied < self.shared.config.copied_limit {
-                    self.shared.counters.copied_bytes += entry.copy_out(pool) as u64;
-                }
-                *copied += entry.copied_len();
-            }
-        }
-        match page.last() {
-            Some(last) if page.len() == RELIEF_PAGE => *cursor = last.slot() + 1,
-            // Once round: what is copied out is counted anew.
-            _ => (*cursor, *copied) = (0, 0),
-        }
-    }
-
-    fn remove(&mut self, index: FlowIndex, reason: EndReason, now: Instant) {
+    pub(super) fn remove(&mut self, index: FlowIndex, reason: EndReason, now: Instant) {
         self.timers.cancel(index);
         let Some(mut flow) = self.table.remove(index) else { return };
         let shared = &mut self.shared;
@@ -404,19 +297,6 @@ impl<X: Matcher> Engine<X> {
     pub fn journal_mut(&mut self) -> &mut Journal {
         &mut self.shared.journal
     }
-}
-
-/// Flows that [`Engine::tick`] looks at in one call when frames are short.
-const RELIEF_PAGE: usize = 256;
-
-/// How far the engine has come in copying remembered octets out of their frames.
-#[derive(Debug, Default)]
-struct Relief {
-    /// Slot of the flow table to go on from.
-    cursor: usize,
-    /// Octets of copies seen since the first slot.
-    copied: usize,
-    page: Vec<FlowIndex>,
 }
 
 /// Whether a connection goes on.

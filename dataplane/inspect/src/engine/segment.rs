@@ -5,21 +5,20 @@
 //! dialogue), what must wait. What leaves is sealed, and remembered until acknowledged.
 
 use super::close;
+use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
-use super::open::clean_syn;
+use super::order::{hold, next_held};
 use super::{Fate, Io, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
 use crate::frame::{Frame, Memory};
-use crate::rewrite::own::{self, Own};
 use crate::scan::Matcher;
-use crate::tcp::handshake::{Agreement, Offer};
 use crate::tcp::overlap;
-use crate::tcp::queue::{Held, Remembered};
-use crate::tcp::{AckEffect, Placement, Stream};
+use crate::tcp::queue::Remembered;
+use crate::tcp::{AckEffect, Placement};
 use crate::unit::{Direction, StreamOffset};
-use crate::wire::{self, Checksums, Flags, Packet, SackBlock, Segment, Timestamps, edit};
+use crate::wire::{Flags, Segment, edit};
 
 /// Takes one segment of a connection.
 pub(super) fn receive<X: Matcher, M: Memory>(
@@ -54,7 +53,7 @@ pub(super) fn receive<X: Matcher, M: Memory>(
 }
 
 /// Counts a segment that is not let through because of `anomaly`.
-fn drop_as<X>(
+pub(super) fn drop_as<X>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     anomaly: Anomaly,
@@ -68,118 +67,6 @@ fn drop_as<X>(
     };
     shared.anomaly(flow, anomaly, direction, offset);
     shared.counters.dropped_state += 1;
-    Fate::Lives
-}
-
-/// A SYN of a known connection: the server's answer, or one of the two sent again.
-fn synchronize<X: Matcher, M: Memory>(
-    flow: &mut Flow,
-    shared: &mut Shared<X>,
-    direction: Direction,
-    mut segment: Segment,
-    mut frame: Frame,
-    io: &mut Io<'_, M>,
-) -> Fate {
-    let answers = segment.flags.ack();
-    let from_server = direction == Direction::ServerToClient;
-    let client_started = flow.streams[0].seq(StreamOffset(0));
-    // The first sequence numbers win; and a SYN from the server that acknowledges nothing (a simultaneous open)
-    // has no place in a session that a client opens.
-    let fits = match (from_server, flow.stage) {
-        (false, _) => !answers && flow.streams[0].began_with(segment.seq),
-        (true, Stage::SynSent) => answers && segment.ack == client_started,
-        (true, _) => answers && segment.ack == client_started && flow.streams[1].began_with(segment.seq),
-    };
-    if !fits || flow.closing.is_some() || flow.stage == Stage::Finished {
-        return drop_as(flow, shared, Anomaly::DifferentSyn, direction, segment.seq);
-    }
-    if segment.payload_len > 0 {
-        shared.anomaly(flow, Anomaly::DataOnSyn, direction, StreamOffset(0));
-    }
-    let edited = clean_syn(&mut segment, &mut frame, io);
-    if from_server && flow.stage == Stage::SynSent {
-        let offer = Offer::new(&segment.options);
-        flow.agreement = Agreement::new(flow.offer, offer);
-        let mut stream = Stream::new(segment.seq);
-        // Windows in a SYN are never scaled (RFC 7323 section 2.2), so the shifts come after this.
-        stream.acknowledge(segment.seq.wrapping_add(1), flow.streams[0].window, &mut shared.spare);
-        flow.streams[0].acknowledge(segment.ack, segment.window, &mut shared.spare);
-        stream.window_shift = flow.agreement.client_shift;
-        flow.streams[0].window_shift = flow.agreement.server_shift;
-        flow.streams[1] = stream;
-        flow.stage = Stage::SynReceived;
-    }
-    let stream = flow.stream(direction);
-    stream.window = segment.window;
-    if let Some(stamps) = segment.options.timestamps {
-        stream.timestamp = stamps.value;
-    }
-    flow.last_heard = io.now;
-    shared.counters.forwarded(edited);
-    flow.totals.packets[direction.index()] += 1;
-    io.forward(flow.egress(direction), frame);
-    Fate::Lives
-}
-
-/// A RST. Passed on only where the receiver can take it for the end of the connection; the state stays for
-/// a while, since nobody knows whether it arrived and was accepted.
-fn reset<X: Matcher, M: Memory>(
-    flow: &mut Flow,
-    shared: &mut Shared<X>,
-    direction: Direction,
-    mut segment: Segment,
-    mut frame: Frame,
-    io: &mut Io<'_, M>,
-) -> Fate {
-    let reason = match direction {
-        Direction::ClientToServer => EndReason::ClientReset,
-        Direction::ServerToClient => EndReason::ServerReset,
-    };
-    let refused = flow.stage == Stage::SynSent
-        && direction == Direction::ServerToClient
-        && segment.flags.ack()
-        && segment.ack == flow.streams[0].seq(StreamOffset(0));
-    let expected = flow.stage != Stage::SynSent && flow.stream(direction).expects(segment.seq)
-        || flow.stage == Stage::SynSent
-            && direction == Direction::ClientToServer
-            && segment.seq == flow.streams[0].seq(StreamOffset(0));
-    if !(refused || expected) {
-        return drop_as(flow, shared, Anomaly::InvalidReset, direction, segment.seq);
-    }
-    if let Some(closing) = &mut flow.closing
-        && closing.stands_in()
-    {
-        // The server's end was ours already; a client that resets has given up.
-        shared.counters.dropped_closing += 1;
-        return match direction {
-            Direction::ClientToServer => Fate::Ends(EndReason::Closed),
-            Direction::ServerToClient => Fate::Lives,
-        };
-    }
-    let bytes = io.pool.bytes_mut(&mut frame);
-    let mut edited = segment.options.unwanted && edit::sanitize_options(bytes, &mut segment);
-    edited |= edit::clear_urgent(bytes, &mut segment);
-    let mut len = bytes.len();
-    if segment.payload_len > 0 {
-        len = edit::cut(bytes, &mut segment, 0);
-        edited = true;
-    }
-    if edited {
-        edit::fix_checksums(&mut bytes[..len], &segment);
-        frame.truncate(len);
-    }
-    flow.last_heard = io.now;
-    flow.totals.packets[direction.index()] += 1;
-    shared.counters.forwarded(edited);
-    io.forward(flow.egress(direction), frame);
-    if refused {
-        return Fate::Ends(reason);
-    }
-    flow.closing = None;
-    if flow.stage != Stage::Finished {
-        flow.stage = Stage::Finished;
-        flow.totals.reason = reason;
-    }
     Fate::Lives
 }
 
@@ -428,94 +315,6 @@ fn leave<X: Matcher, M: Memory>(
     io.forward(flow.egress(direction), frame);
 }
 
-/// Keeps a segment until the octets in front of it have come, and tells its sender at once that they are
-/// missing, as the receiver would have done (RFC 5681 section 4.2, RFC 2018 section 4).
-fn hold<X: Matcher, M: Memory>(
-    flow: &mut Flow,
-    shared: &mut Shared<X>,
-    direction: Direction,
-    segment: &Segment,
-    frame: Frame,
-    offset: StreamOffset,
-    io: &mut Io<'_, M>,
-) -> Fate {
-    shared.counters.out_of_order_segments += 1;
-    let limit = io.pool.memory().chunk_count() / shared.config.held_share.max(1);
-    let queues = flow.streams[direction.index()].queues.get_or_insert_with(|| shared.spare.take());
-    if queues.held.len() >= shared.config.held_per_stream || shared.held_count >= limit {
-        shared.spare.reclaim(&mut flow.streams[direction.index()].queues);
-        shared.anomaly(flow, Anomaly::OutOfOrderOverflow, direction, offset);
-    } else {
-        let span = u32::from(segment.payload_len) + u32::from(segment.flags.fin());
-        if queues.hold(Held { offset, span, frame }) {
-            shared.held_count += 1;
-            shared.counters.frames_held += 1;
-        }
-    }
-    duplicate_ack(flow, shared, direction, io);
-    Fate::Lives
-}
-
-/// Blocks that fit beside timestamps (RFC 2018 section 3).
-const SACK_LIMIT: usize = 3;
-
-/// Tells the sender of this direction, in its receiver's name, what the receiver has and what waits here.
-fn duplicate_ack<X, M: Memory>(
-    flow: &mut Flow,
-    shared: &mut Shared<X>,
-    direction: Direction,
-    io: &mut Io<'_, M>,
-) {
-    let back = direction.reverse();
-    let stream = &flow.streams[direction.index()];
-    let mut blocks = [SackBlock::default(); SACK_LIMIT];
-    let mut count = 0;
-    if flow.agreement.sack
-        && let Some(queues) = &stream.queues
-    {
-        let (ranges, found) = queues.held_ranges::<SACK_LIMIT>();
-        for (block, (from, to)) in blocks.iter_mut().zip(&ranges[..found]) {
-            *block = SackBlock { left: stream.seq(*from), right: stream.seq(*to) };
-        }
-        count = found;
-    }
-    let own = Own {
-        direction: back,
-        seq: flow.streams[back.index()].end_seq(),
-        ack: stream.seq(stream.acked()),
-        flags: Flags::ACK,
-        window: flow.streams[back.index()].window,
-        timestamps: timestamps(flow, back),
-        sack: &blocks[..count],
-        payload: &[],
-    };
-    send(flow, shared, &own, io);
-}
-
-/// Timestamps for a segment made in the name of this direction's sender.
-pub(super) fn timestamps(flow: &Flow, direction: Direction) -> Option<Timestamps> {
-    flow.agreement.timestamps.then(|| Timestamps {
-        value: flow.streams[direction.index()].timestamp,
-        echo: flow.streams[direction.reverse().index()].timestamp,
-    })
-}
-
-/// Sends a segment of the gateway's own; counts it when there is no frame for it.
-pub(super) fn send<X, M: Memory>(
-    flow: &Flow,
-    shared: &mut Shared<X>,
-    own: &Own<'_>,
-    io: &mut Io<'_, M>,
-) -> Option<own::Made> {
-    let Some(made) = own::make(&flow.template, own, io.pool) else {
-        shared.counters.dropped_no_frame += 1;
-        return None;
-    };
-    shared.counters.frames_generated += 1;
-    io.out.push((flow.egress(own.direction), made.sealed.share()));
-    Some(made)
-}
-
 /// Takes segments that waited, as far as the stream has come.
 fn release<X: Matcher, M: Memory>(
     flow: &mut Flow,
@@ -523,22 +322,9 @@ fn release<X: Matcher, M: Memory>(
     direction: Direction,
     io: &mut Io<'_, M>,
 ) -> Fate {
-    loop {
-        let stream = &mut flow.streams[direction.index()];
-        let next = stream.next();
-        let Some(queues) = &mut stream.queues else { return Fate::Lives };
-        if queues.held.first().is_none_or(|held| held.offset > next) {
-            shared.spare.reclaim(&mut stream.queues);
-            return Fate::Lives;
-        }
-        let held = queues.held.remove(0);
-        shared.held_count -= 1;
-        // It was verified and cleaned when it came.
-        let Ok(Packet::Tcp(segment)) = wire::parse(io.pool.bytes(&held.frame), Checksums::Trust) else {
-            continue;
-        };
+    while let Some((segment, frame)) = next_held(flow, shared, direction, io) {
         let before = flow.streams[direction.index()].next();
-        let fate = data(flow, shared, direction, segment, held.frame, io);
+        let fate = data(flow, shared, direction, segment, frame, io);
         if fate != Fate::Lives || flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
             return fate;
         }
@@ -547,4 +333,5 @@ fn release<X: Matcher, M: Memory>(
             return Fate::Lives;
         }
     }
+    Fate::Lives
 }

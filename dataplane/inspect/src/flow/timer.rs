@@ -270,9 +270,9 @@ mod tests {
         wheel.schedule(flow(0), Instant::from_nanos(1));
         wheel.schedule(flow(1), Instant::from_nanos(1_000_000));
         wheel.schedule(flow(2), Instant::from_nanos(1_000_001));
-        assert_eq!(due_at(&mut wheel, Instant::from_nanos(999_999)), []);
+        assert_eq!(due_at(&mut wheel, Instant::from_nanos(999_999)), [0_u32; 0]);
         assert_eq!(due_at(&mut wheel, Instant::from_nanos(1_000_000)), [0, 1]);
-        assert_eq!(due_at(&mut wheel, Instant::from_nanos(1_999_999)), []);
+        assert_eq!(due_at(&mut wheel, Instant::from_nanos(1_999_999)), [0_u32; 0]);
         assert_eq!(due_at(&mut wheel, Instant::from_nanos(2_000_000)), [2]);
         assert!(wheel.is_empty());
     }
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn what_is_in_the_past_is_due_at_once() {
         let mut wheel = Wheel::new(1);
-        assert_eq!(due_at(&mut wheel, Instant::from_millis(1_000_000)), []);
+        assert_eq!(due_at(&mut wheel, Instant::from_millis(1_000_000)), [0_u32; 0]);
         wheel.schedule(flow(0), Instant::from_millis(3));
         assert_eq!(due_at(&mut wheel, Instant::from_millis(1_000_000)), [0]);
         wheel.schedule(flow(0), Instant::from_millis(3));
@@ -337,7 +337,7 @@ mod tests {
         assert!(!wheel.expire(Instant::from_millis(557_120), 1, |_| ()), "one move, two are needed");
         assert!(wheel.cancel(flow(0)));
         assert_eq!(wheel.next_due(), None);
-        assert_eq!(due_at(&mut wheel, Instant::from_millis(557_120)), []);
+        assert_eq!(due_at(&mut wheel, Instant::from_millis(557_120)), [0_u32; 0]);
     }
 
     #[derive(Debug, Clone)]

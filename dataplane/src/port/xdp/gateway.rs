@@ -74,9 +74,9 @@ impl Seat {
 #[derive(Debug)]
 struct Attached {
     interface: Interface,
-    /// Before `_promiscuous`, so that the program goes first.
+    /// Before `promiscuous`, so that the program goes first.
     attachment: Attachment,
-    _promiscuous: Option<Promiscuous>,
+    promiscuous: Promiscuous,
 }
 
 /// One port, over all workers.
@@ -239,12 +239,7 @@ impl Gateway {
             let now = Interface::find(&self.sides[index].name).ok();
             let side = &mut self.sides[index];
             if let Some(attached) = &side.attached {
-                // An interface that was in another namespace meanwhile looks the same, but its sockets are dead.
-                let mut dead = false;
-                for slot in &side.slots {
-                    dead |= slot.take_dead();
-                }
-                if now.as_ref() == Some(&attached.interface) && !dead {
+                if now.as_ref() == Some(&attached.interface) && attached.promiscuous.is_bound() {
                     continue;
                 }
                 side.give_up();
@@ -388,13 +383,8 @@ fn attach(
     }
     let facts = interface.facts()?;
     notices.extend(host::check_attached(&interface, &facts, attachment.mode()).into_iter().map(Notice::from));
-    let promiscuous = match Promiscuous::new(&interface) {
-        Ok(promiscuous) => Some(promiscuous),
-        Err(error) => {
-            let text = format!("{name}: may not receive frames for other hosts: {error}");
-            notices.push(Notice { severity: Severity::Warning, text });
-            None
-        }
-    };
-    Ok(Attached { interface, attachment, _promiscuous: promiscuous })
+    let promiscuous = Promiscuous::new(&interface).map_err(|error| {
+        explain(&error.into(), &format!("port {name} cannot take frames for other hosts"))
+    })?;
+    Ok(Attached { interface, attachment, promiscuous })
 }

@@ -1,5 +1,4 @@
-//! What the main thread tells a worker's port about its interface: gone, or back with a new socket. And what the
-//! port tells back: that its socket is dead.
+//! What the main thread tells a worker's port about its interface: gone, or back with a new socket.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +19,6 @@ pub(super) enum Change {
 pub(super) struct Slot {
     changed: AtomicBool,
     change: Mutex<Option<Change>>,
-    dead: AtomicBool,
 }
 
 impl Slot {
@@ -41,14 +39,5 @@ impl Slot {
         let mut slot = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.changed.store(false, Ordering::Relaxed);
         slot.take().unwrap_or(Change::Gone)
-    }
-    /// The port found that its socket is bound to nothing any more.
-    pub(super) fn report_dead(&self) {
-        self.dead.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it did since the last call.
-    pub(super) fn take_dead(&self) -> bool {
-        self.dead.swap(false, Ordering::Relaxed)
     }
 }

@@ -1,0 +1,48 @@
+//! Limits of an engine, each with its unit and default.
+
+use artifact::model::PortIndex;
+
+/// What an engine is given at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which port of the policy each port of the gateway is; `None` is one that the policy does not know.
+    pub ports: [Option<PortIndex>; 2],
+    /// Sessions there may be at once.
+    pub flow_limit: usize,
+    /// Segments one direction of one session may have waiting for octets in front of them.
+    pub held_per_stream: usize,
+    /// Segments that may wait in all, as a share of the pool's chunks: one in this many.
+    pub held_share: usize,
+    /// Frames one direction of one session may have sent and unacknowledged.
+    pub remembered_per_stream: usize,
+    /// Free chunks below which remembered octets are copied out of their frames.
+    pub low_water: usize,
+    /// Octets that may be copied out in all.
+    pub copied_limit: usize,
+    /// Key of the flow table's hash, unpredictable in live use, fixed in replay.
+    pub hash_key: [u8; 16],
+    /// Whether TCP and IP checksums are verified on receive.
+    pub verify_checksums: bool,
+    /// First flow id of this worker; ids go up in steps of `flow_id_step`.
+    pub flow_id_start: u64,
+    /// Number of workers.
+    pub flow_id_step: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ports: [None, None],
+            flow_limit: 65_536,
+            held_per_stream: 256,
+            held_share: 4,
+            remembered_per_stream: 4096,
+            low_water: 512,
+            copied_limit: 64 << 20,
+            hash_key: [0; 16],
+            verify_checksums: true,
+            flow_id_start: 1,
+            flow_id_step: 1,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Segments that begin and end connections: SYN and RST.
+
+use super::flow::{Flow, Stage};
+use super::open::clean_syn;
+use super::segment::drop_as;
+use super::{Fate, Io, Shared};
+use crate::anomaly::Anomaly;
+use crate::event::EndReason;
+use crate::frame::{Frame, Memory};
+use crate::scan::Matcher;
+use crate::tcp::Stream;
+use crate::tcp::handshake::{Agreement, Offer};
+use crate::unit::{Direction, StreamOffset};
+use crate::wire::{Segment, edit};
+
+/// A SYN of a known connection: the server's answer, or one of the two sent again.
+pub(super) fn synchronize<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    mut segment: Segment,
+    mut frame: Frame,
+    io: &mut Io<'_, M>,
+) -> Fate {
+    let answers = segment.flags.ack();
+    let from_server = direction == Direction::ServerToClient;
+    let client_started = flow.streams[0].seq(StreamOffset(0));
+    // The first sequence numbers win; and a SYN from the server that acknowledges nothing (a simultaneous open)
+    // has no place in a session that a client opens.
+    let fits = match (from_server, flow.stage) {
+        (false, _) => !answers && flow.streams[0].began_with(segment.seq),
+        (true, Stage::SynSent) => answers && segment.ack == client_started,
+        (true, _) => answers && segment.ack == client_started && flow.streams[1].began_with(segment.seq),
+    };
+    if !fits || flow.closing.is_some() || flow.stage == Stage::Finished {
+        return drop_as(flow, shared, Anomaly::DifferentSyn, direction, segment.seq);
+    }
+    if segment.payload_len > 0 {
+        shared.anomaly(flow, Anomaly::DataOnSyn, direction, StreamOffset(0));
+    }
+    let edited = clean_syn(&mut segment, &mut frame, io);
+    if from_server && flow.stage == Stage::SynSent {
+        let offer = Offer::new(&segment.options);
+        flow.agreement = Agreement::new(flow.offer, offer);
+        let mut stream = Stream::new(segment.seq);
+        // Windows in a SYN are never scaled (RFC 7323 section 2.2), so the shifts come after this.
+        stream.acknowledge(segment.seq.wrapping_add(1), flow.streams[0].window, &mut shared.spare);
+        flow.streams[0].acknowledge(segment.ack, segment.window, &mut shared.spare);
+        stream.window_shift = flow.agreement.client_shift;
+        flow.streams[0].window_shift = flow.agreement.server_shift;
+        flow.streams[1] = stream;
+        flow.stage = Stage::SynReceived;
+    }
+    let stream = flow.stream(direction);
+    stream.window = segment.window;
+    if let Some(stamps) = segment.options.timestamps {
+        stream.timestamp = stamps.value;
+    }
+    flow.last_heard = io.now;
+    shared.counters.forwarded(edited);
+    flow.totals.packets[direction.index()] += 1;
+    io.forward(flow.egress(direction), frame);
+    Fate::Lives
+}
+
+/// A RST. Passed on only where the receiver can take it for the end of the connection; the state stays for
+/// a while, since nobody knows whether it arrived and was accepted.
+pub(super) fn reset<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    mut segment: Segment,
+    mut frame: Frame,
+    io: &mut Io<'_, M>,
+) -> Fate {
+    let reason = match direction {
+        Direction::ClientToServer => EndReason::ClientReset,
+        Direction::ServerToClient => EndReason::ServerReset,
+    };
+    let refused = flow.stage == Stage::SynSent
+        && direction == Direction::ServerToClient
+        && segment.flags.ack()
+        && segment.ack == flow.streams[0].seq(StreamOffset(0));
+    let expected = flow.stage != Stage::SynSent && flow.stream(direction).expects(segment.seq)
+        || flow.stage == Stage::SynSent
+            && direction == Direction::ClientToServer
+            && segment.seq == flow.streams[0].seq(StreamOffset(0));
+    if !(refused || expected) {
+        return drop_as(flow, shared, Anomaly::InvalidReset, direction, segment.seq);
+    }
+    if let Some(closing) = &mut flow.closing
+        && closing.stands_in()
+    {
+        // The server's end was ours already; a client that resets has given up.
+        shared.counters.dropped_closing += 1;
+        return match direction {
+            Direction::ClientToServer => Fate::Ends(EndReason::Closed),
+            Direction::ServerToClient => Fate::Lives,
+        };
+    }
+    let bytes = io.pool.bytes_mut(&mut frame);
+    let mut edited = segment.options.unwanted && edit::sanitize_options(bytes, &mut segment);
+    edited |= edit::clear_urgent(bytes, &mut segment);
+    let mut len = bytes.len();
+    if segment.payload_len > 0 {
+        len = edit::cut(bytes, &mut segment, 0);
+        edited = true;
+    }
+    if edited {
+        edit::fix_checksums(&mut bytes[..len], &segment);
+        frame.truncate(len);
+    }
+    flow.last_heard = io.now;
+    flow.totals.packets[direction.index()] += 1;
+    shared.counters.forwarded(edited);
+    io.forward(flow.egress(direction), frame);
+    if refused {
+        return Fate::Ends(reason);
+    }
+    flow.closing = None;
+    if flow.stage != Stage::Finished {
+        flow.stage = Stage::Finished;
+        flow.totals.reason = reason;
+    }
+    Fate::Lives
+}

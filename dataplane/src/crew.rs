@@ -1,0 +1,215 @@
+//! The workers of a gateway: started, watched, ended together.
+
+use std::cell::Cell;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use inspect::engine::{Config, Engine};
+use sd_notify::NotifyState;
+
+use crate::board::Board;
+use crate::config::{Checksum, RunConfig};
+use crate::gateway::{Backend, LOOK, TEND, say};
+use crate::journal::ChannelSink;
+use crate::loaded::{Loaded, Sides};
+use crate::worker::{Request, Switch, Worker};
+
+/// Why the workers ended before they were asked to.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// A port is gone; worth another try.
+    Port(io::Error),
+    /// A worker cannot work.
+    Worker(String),
+}
+
+/// What a worker tells the main thread.
+enum Report {
+    /// Its first burst is done.
+    Started,
+    /// It has ended.
+    Ended(Result<(), Trouble>),
+}
+
+/// Tells the main thread that a worker died, should it end without saying so.
+struct Alarm(Sender<Report>, bool);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if !self.1 {
+            let died = Trouble::Worker("a worker died; stopping, so that nothing passes uninspected".into());
+            // The main thread waits for this.
+            let _ = self.0.send(Report::Ended(Err(died)));
+        }
+    }
+}
+
+/// The workers and what they need.
+pub(crate) struct Crew<'a> {
+    pub(crate) config: &'a RunConfig,
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) sides: Sides,
+    pub(crate) cores: Vec<core_affinity::CoreId>,
+    pub(crate) board: &'a Arc<Board>,
+    pub(crate) switch: &'a Arc<Switch>,
+    pub(crate) sink: &'a ChannelSink,
+    pub(crate) asked: Vec<Receiver<Request>>,
+    /// Whether "ready" was said.
+    pub(crate) announced: Cell<bool>,
+}
+
+impl Crew<'_> {
+    /// Runs workers on a backend until they are asked to stop, or something is wrong.
+    pub(crate) fn serve<B: Backend + 'static>(&self, backend: &mut B) -> Result<(), Trouble> {
+        let own_switch = Arc::new(Switch::default());
+        let (reports, reported) = crossbeam_channel::unbounded();
+        let mut threads = Vec::new();
+        for number in 0..self.config.worker_count as usize {
+            let Some(seat) = backend.take_seat(number) else {
+                return Err(Trouble::Worker(format!("there is no place for worker {number}")));
+            };
+            let work = self.worker::<B>(number, seat, &own_switch, &reports);
+            let thread = Builder::new().name(format!("worker-{number}")).spawn(work);
+            threads.push(thread.map_err(|error| Trouble::Worker(error.to_string()))?);
+        }
+        drop(reports);
+        let result = self.supervise(backend, &own_switch, &reported, threads.len());
+        own_switch.stop();
+        for thread in threads {
+            // One that died has said so.
+            let _ = thread.join();
+        }
+        self.board.set_kernel(backend.kernel());
+        result
+    }
+
+    fn supervise<B: Backend>(
+        &self,
+        backend: &mut B,
+        own_switch: &Switch,
+        reported: &Receiver<Report>,
+        count: usize,
+    ) -> Result<(), Trouble> {
+        let (mut started, mut ended) = (0, 0);
+        let mut tend_at = Instant::now() + TEND;
+        loop {
+            match reported.recv_timeout(LOOK) {
+                Ok(Report::Started) => {
+                    started += 1;
+                    if started == count {
+                        self.announce();
+                    }
+                }
+                Ok(Report::Ended(Ok(()))) => {
+                    ended += 1;
+                    if ended == count {
+                        return Ok(());
+                    }
+                }
+                Ok(Report::Ended(Err(trouble))) => return Err(trouble),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if self.switch.is_stopped() {
+                own_switch.stop();
+            } else if self.switch.is_stopping() {
+                own_switch.drain();
+            }
+            if Instant::now() >= tend_at {
+                tend_at += TEND;
+                for notice in backend.tend() {
+                    say(&notice);
+                }
+                self.board.set_kernel(backend.kernel());
+            }
+        }
+    }
+
+    /// Frames flow: says so once to people, and to systemd.
+    fn announce(&self) {
+        self.board.ready.store(true, Ordering::Relaxed);
+        if self.announced.replace(true) {
+            say("frames flow again");
+            return;
+        }
+        // Whoever started the program may not listen.
+        let _ = writeln!(io::stdout(), "ready").and_then(|()| io::stdout().flush());
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+
+    /// What worker `number` does, for its thread.
+    fn worker<B: Backend>(
+        &self,
+        number: usize,
+        seat: B::Seat,
+        switch: &Arc<Switch>,
+        reports: &Sender<Report>,
+    ) -> impl FnOnce() + Send + use<B> {
+        let patterns = self.loaded.patterns.clone();
+        let limits = self.config.limits.clone();
+        let (board, switch) = (Arc::clone(self.board), Arc::clone(switch));
+        let (sink, asked) = (self.sink.another(), self.asked[number].clone());
+        let core = self.cores.get(number).copied();
+        let engine_config = Config {
+            ports: self.sides,
+            flow_limit: usize::try_from(limits.flow_limit).unwrap_or(usize::MAX),
+            hash_key: random_key(),
+            verify_checksums: self.config.checksum == Checksum::Verify,
+            flow_id_start: number as u64 + 1,
+            flow_id_step: u64::from(self.config.worker_count),
+            ..Config::default()
+        };
+        let mut alarm = Alarm(reports.clone(), false);
+        move || {
+            if core.is_some_and(|core| !core_affinity::set_for_current(core)) {
+                say(&format!("worker {number} could not be bound to its core"));
+            }
+            let stream_limit = usize::try_from(limits.stream_limit).unwrap_or(usize::MAX);
+            let result = match patterns.matcher(stream_limit) {
+                Err(error) => Err(Trouble::Worker(error.to_string())),
+                Ok(matcher) => {
+                    let usage = matcher.usage();
+                    let engine = Engine::new(Arc::clone(&board.policy), matcher, engine_config);
+                    let rules = (Arc::clone(&board.policy), Arc::clone(&board.layout));
+                    let burst = usize::try_from(limits.burst).unwrap_or(usize::MAX);
+                    let mut worker = Worker::new(engine, B::sit(seat), sink, rules, usage, burst);
+                    let spin = Duration::from_micros(limits.spin_micros);
+                    // The first burst lends the ports what they receive into: only then do frames flow.
+                    let now = inspect::unit::Instant::from_nanos(board.origin.elapsed().as_nanos() as u64);
+                    let first = worker.step(now).map(|_| alarm.0.send(Report::Started));
+                    first
+                        .and_then(|_| worker.run(number, &board, &switch, &asked, spin))
+                        .map_err(Trouble::Port)
+                }
+            };
+            alarm.1 = true;
+            // The main thread listens until every worker has ended.
+            let _ = alarm.0.send(Report::Ended(result));
+        }
+    }
+}
+
+/// A key that nobody can guess, from the seed the system gave this process.
+fn random_key() -> [u8; 16] {
+    let mut key = [0; 16];
+    for (number, half) in key.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        *half = RandomState::new().hash_one(number).to_le_bytes();
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_differ() {
+        assert_ne!(random_key(), random_key());
+    }
+}

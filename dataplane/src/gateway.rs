@@ -1,0 +1,472 @@
+//! `postern run`: ports, workers, journal and pages, from the start to the drain.
+//!
+//! The main thread supervises. Workers do nothing but frames; whatever can wait is done by a thread of its own. A
+//! worker that panics takes the process down: the gate is then closed (or bridged by the kernel, if that was asked for).
+
+use std::cell::Cell;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender};
+use inspect::frame::{Memory, Pool};
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::board::{Board, KernelCounts};
+use crate::config::{Mode, OnFailure, RunConfig};
+use crate::control::{self, Control};
+use crate::crew::{Crew, Trouble};
+use crate::failure::Failure;
+use crate::http;
+use crate::journal::syslog::Syslog;
+use crate::journal::{self, JournalStatus, Scribe};
+use crate::loaded::{Loaded, Sides, bind};
+use crate::port::Port;
+use crate::port::xdp::{self, Classification, XdpConfig};
+use crate::statistics;
+use crate::worker::{Request, Switch};
+
+/// How often the ports are looked after.
+pub(crate) const TEND: Duration = Duration::from_secs(1);
+/// How often the main thread looks whether it is to stop.
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
+
+/// What a gateway is built on: it has a seat for each worker and looks after its ports.
+pub trait Backend {
+    /// Memory of the frames.
+    type Memory: Memory;
+    /// Its ports.
+    type Port: Port<Self::Memory>;
+    /// A worker's place; goes to the worker's thread.
+    type Seat: Send + 'static;
+
+    /// The place of a worker, once.
+    fn take_seat(&mut self, worker: usize) -> Option<Self::Seat>;
+    /// The worker's frames and ports.
+    fn sit(seat: Self::Seat) -> (Pool<Self::Memory>, [Self::Port; 2]);
+    /// What an administrator should know of the start.
+    fn notices(&self) -> Vec<String>;
+    /// Looks after the ports, about once a second, and says what changed.
+    fn tend(&mut self) -> Vec<String>;
+    /// What the kernel's part did with frames.
+    fn kernel(&self) -> [KernelCounts; 2];
+}
+
+impl Backend for xdp::Gateway {
+    type Memory = xdp::UmemMemory;
+    type Port = xdp::XdpPort;
+    type Seat = xdp::Seat;
+
+    fn take_seat(&mut self, worker: usize) -> Option<xdp::Seat> {
+        xdp::Gateway::take_seat(self, worker)
+    }
+
+    fn sit(seat: xdp::Seat) -> (Pool<xdp::UmemMemory>, [xdp::XdpPort; 2]) {
+        seat.open()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        xdp::Gateway::notices(self).iter().map(|notice| notice.text.clone()).collect()
+    }
+
+    fn tend(&mut self) -> Vec<String> {
+        xdp::Gateway::tend(self).into_iter().map(|notice| notice.text).collect()
+    }
+
+    fn kernel(&self) -> [KernelCounts; 2] {
+        let rows = |counts: &xdp::Counts| {
+            counts.rows().map(|(fate, count)| (fate_label(fate), count.frames, count.bytes)).collect()
+        };
+        self.statistics().map_or_else(|_| Default::default(), |counts| counts.each_ref().map(rows))
+    }
+}
+
+/// The label of a fate in metrics.
+fn fate_label(fate: xdp::Fate) -> &'static str {
+    match fate {
+        xdp::Fate::Inspected => "inspected",
+        xdp::Fate::Bridged => "bridged",
+        xdp::Fate::BridgedUninspected => "bridged_uninspected",
+        xdp::Fate::DroppedPolicy => "dropped_policy",
+        xdp::Fate::DroppedNoWorker => "dropped_no_worker",
+        xdp::Fate::DroppedNoPort => "dropped_no_port",
+        xdp::Fate::DroppedMalformed => "dropped_malformed",
+        xdp::Fate::DroppedVlan => "dropped_vlan",
+        xdp::Fate::DroppedEncapsulated => "dropped_encapsulated",
+        xdp::Fate::DroppedExtensions => "dropped_extensions",
+        xdp::Fate::DroppedJumbogram => "dropped_jumbogram",
+    }
+}
+
+/// Tells the administrator something.
+pub(crate) fn say(text: &str) {
+    eprintln!("postern: {text}");
+}
+
+/// Carries frames until a signal says stop.
+///
+/// # Errors
+/// Whatever cannot be used, by name.
+pub fn command(config: &RunConfig) -> Result<(), Failure> {
+    let loaded = Loaded::read(&config.policy)?;
+    let exists = |name: &str| !name.contains('/') && Path::new("/sys/class/net").join(name).exists();
+    let (ports, sides) = bind(&loaded.artifact.policy, &config.ports, exists)?;
+    let interfaces = ports.each_ref().map(|port| port.interface.clone());
+    let names = ports.map(|port| port.name);
+    let xdp_config = XdpConfig {
+        workers: config.worker_count,
+        mode: match config.mode {
+            Mode::Auto => xdp::WantedMode::Auto,
+            Mode::Native => xdp::WantedMode::Native,
+            Mode::Skb => xdp::WantedMode::Skb,
+        },
+        on_failure: match config.on_failure {
+            OnFailure::Closed => xdp::OnFailure::Closed,
+            OnFailure::Open => xdp::OnFailure::Open,
+        },
+        frame_count: narrow(config.limits.frame_count),
+        ring_len: narrow(config.limits.ring_len),
+        ..XdpConfig::new(interfaces.each_ref().map(String::as_str))
+    };
+    let classification = Classification::from_policy(&loaded.artifact.policy, sides);
+    let switch = Arc::new(Switch::default());
+    watch_signals(config.drain, Arc::clone(&switch))
+        .map_err(|error| Failure::Bad(format!("signals: {error}")))?;
+    run(config, &loaded, (names, interfaces, sides), &switch, || {
+        xdp::Gateway::open(&xdp_config, &classification)
+    })
+}
+
+/// A limit as the kernel's 32 bits; its range was checked.
+fn narrow(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Opens ports by `open` and carries frames until `switch` says stop.
+///
+/// # Errors
+/// Whatever cannot be used, by name.
+pub fn run<B: Backend + 'static>(
+    config: &RunConfig,
+    loaded: &Loaded,
+    (names, interfaces, sides): ([String; 2], [String; 2], Sides),
+    switch: &Arc<Switch>,
+    mut open: impl FnMut() -> io::Result<B>,
+) -> Result<(), Failure> {
+    let cores = choose_cores(config)?;
+    let bad = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| Failure::Bad(format!("{what}: {error}"))
+    };
+    let worker_count = config.worker_count as usize;
+    let status = Arc::<JournalStatus>::default();
+    let board = Board::new(&loaded.artifact, names, interfaces, worker_count, Arc::clone(&status));
+    let board = Arc::new(board);
+
+    let events = config
+        .events
+        .as_ref()
+        .map(|target| journal::open_events(target, true).map_err(bad(&format!("--events {target}"))));
+    let syslog = config.syslog.as_ref().map(|target| {
+        let limit = narrow(config.limits.syslog_lines_per_second);
+        Syslog::open(target, limit).map_err(bad(&format!("--syslog {target}")))
+    });
+    let (events, syslog) = (events.transpose()?, syslog.transpose()?);
+    let scribe = Scribe::with_status(Arc::clone(&board.policy), board.epoch, events, syslog, status);
+    let control_path = config.control.display();
+    let control = Control::listen(&config.control).map_err(bad(&format!("--control {control_path}")))?;
+    let listener = config
+        .metrics
+        .as_ref()
+        .map(|address| http::listen(address).map_err(bad(&format!("--metrics {address}"))));
+    let listener = listener.transpose()?;
+
+    // The first time the ports must be there; later they are waited for.
+    let mut backend = open().map_err(|error| Failure::Bad(error.to_string()))?;
+
+    let capacity = usize::try_from(config.limits.record_limit).unwrap_or(usize::MAX);
+    let (sink, records) = journal::channel(capacity);
+    let scribe = spawn_journal(scribe, records, Arc::clone(&board), config)?;
+    let (requests, asked): (Vec<_>, Vec<_>) =
+        (0..worker_count).map(|_| crossbeam_channel::bounded::<Request>(4)).unzip();
+    serve_pages(&control, listener, &board, requests, config)?;
+
+    let announced = Cell::new(false);
+    let crew = Crew { config, loaded, sides, cores, board: &board, switch, sink: &sink, asked, announced };
+    let result = loop {
+        for notice in backend.notices() {
+            say(&notice);
+        }
+        match crew.serve(&mut backend) {
+            Ok(()) => break Ok(()),
+            Err(Trouble::Port(error)) => {
+                board.ready.store(false, Ordering::Relaxed);
+                board.port_restarts.fetch_add(1, Ordering::Relaxed);
+                say(&format!("a port is gone, all sessions with it; trying again every second: {error}"));
+            }
+            Err(Trouble::Worker(error)) => break Err(Failure::Bad(error)),
+        }
+        drop(backend);
+        match reopen(&mut open, switch) {
+            Some(again) => backend = again,
+            None => break Ok(()),
+        }
+    };
+    board.ready.store(false, Ordering::Relaxed);
+    // The journal writes what is left and ends when the last sink is gone.
+    drop(crew);
+    drop(sink);
+    if scribe.join().is_err() {
+        return Err(Failure::Bad("the journal died".into()));
+    }
+    result
+}
+
+/// Tries to open the ports again, once a second, and complains when the reason changes.
+fn reopen<B>(open: &mut impl FnMut() -> io::Result<B>, switch: &Switch) -> Option<B> {
+    let mut complaint = String::new();
+    loop {
+        std::thread::sleep(TEND);
+        if switch.is_stopping() {
+            return None;
+        }
+        match open() {
+            Ok(backend) => return Some(backend),
+            Err(error) => {
+                let text = error.to_string();
+                if text != complaint {
+                    say(&text);
+                    complaint = text;
+                }
+            }
+        }
+    }
+}
+
+/// The core of each worker: those asked for, else the last ones there are, as interrupts and other programs like the
+/// first. Empty when there are fewer cores than workers.
+fn choose_cores(config: &RunConfig) -> Result<Vec<core_affinity::CoreId>, Failure> {
+    let there = core_affinity::get_core_ids().unwrap_or_default();
+    for core in &config.cores {
+        if !there.iter().any(|id| id.id == *core) {
+            let known: Vec<_> = there.iter().map(|id| id.id.to_string()).collect();
+            return Err(Failure::Usage(format!(
+                "--cores: core {core} is not one this process may use ({})",
+                known.join(", ")
+            )));
+        }
+    }
+    if !config.cores.is_empty() {
+        return Ok(config.cores.iter().map(|id| core_affinity::CoreId { id: *id }).collect());
+    }
+    let count = config.worker_count as usize;
+    Ok(there.len().checked_sub(count).map(|first| there[first..].to_vec()).unwrap_or_default())
+}
+
+/// SIGTERM and SIGINT drain, a second one or the end of the time stops.
+fn watch_signals(drain: Duration, switch: Arc<Switch>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let watch = move || {
+        let mut stop_at: Option<Instant> = None;
+        loop {
+            for signal in signals.pending() {
+                match (signal, stop_at) {
+                    (SIGHUP, _) => {
+                        say("SIGHUP: a new policy needs a restart; still running under the old one")
+                    }
+                    (_, None) => {
+                        say(&format!("stopping; sessions in flight have {} s", drain.as_secs()));
+                        // Not run by systemd: nobody to tell.
+                        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+                        stop_at = Some(Instant::now() + drain);
+                        switch.drain();
+                    }
+                    (_, Some(_)) => switch.stop(),
+                }
+            }
+            if stop_at.is_some_and(|at| Instant::now() >= at) {
+                switch.stop();
+            }
+            std::thread::sleep(LOOK);
+        }
+    };
+    Builder::new().name("signals".into()).spawn(watch).map(drop)
+}
+
+fn spawn_journal(
+    scribe: Scribe,
+    records: Receiver<inspect::event::Record>,
+    board: Arc<Board>,
+    config: &RunConfig,
+) -> Result<JoinHandle<()>, Failure> {
+    let interval = Duration::from_secs(config.limits.stats_interval_seconds);
+    let write = move || {
+        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let stats = || (u64::try_from(now()).unwrap_or(u64::MAX), statistics::counters(&board));
+        scribe.run(&records, interval, stats);
+    };
+    Builder::new().name("journal".into()).spawn(write).map_err(no_thread)
+}
+
+fn no_thread(error: io::Error) -> Failure {
+    Failure::Bad(format!("a thread could not be made: {error}"))
+}
+
+/// Starts the threads that answer `show` and serve metrics.
+fn serve_pages(
+    control: &Control,
+    listener: Option<std::net::TcpListener>,
+    board: &Arc<Board>,
+    workers: Vec<Sender<Request>>,
+    config: &RunConfig,
+) -> Result<(), Failure> {
+    let session_limit = usize::try_from(config.limits.show_sessions).unwrap_or(usize::MAX);
+    let source = control::Source { board: Arc::clone(board), workers, session_limit };
+    let socket = control.answering().map_err(|error| Failure::Bad(format!("--control: {error}")))?;
+    let answer = move || control::serve(&socket, &source);
+    Builder::new().name("control".into()).spawn(answer).map_err(no_thread)?;
+    if let Some(listener) = listener {
+        let board = Arc::clone(board);
+        let serve = move || http::serve(&listener, &board);
+        Builder::new().name("metrics".into()).spawn(serve).map_err(no_thread)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunArgs;
+    use crate::control::{Question, ask};
+    use crate::journal::sample;
+    use crate::port::memory::MemoryPort;
+    use inspect::frame::VecMemory;
+    use std::sync::atomic::AtomicUsize;
+
+    /// A backend whose ports nobody sends to; `broken` of them fail at once.
+    struct Quiet {
+        broken: bool,
+    }
+
+    impl Backend for Quiet {
+        type Memory = VecMemory;
+        type Port = MemoryPort;
+        type Seat = bool;
+
+        fn take_seat(&mut self, _: usize) -> Option<bool> {
+            Some(self.broken)
+        }
+        fn sit(broken: bool) -> (Pool<VecMemory>, [MemoryPort; 2]) {
+            let (a, far) = MemoryPort::new(4);
+            if broken {
+                far.vanish();
+            }
+            (VecMemory::pool(16, 2048), [a, MemoryPort::new(4).0])
+        }
+        fn notices(&self) -> Vec<String> {
+            Vec::new()
+        }
+        fn tend(&mut self) -> Vec<String> {
+            Vec::new()
+        }
+        fn kernel(&self) -> [KernelCounts; 2] {
+            [vec![("bridged", 1, 60)], Vec::new()]
+        }
+    }
+
+    fn config(folder: &Path) -> RunConfig {
+        let args = RunArgs {
+            policy: Some("unused".into()),
+            control: Some(folder.join("control")),
+            events: Some(folder.join("events").display().to_string()),
+            metrics: Some("127.0.0.1:0".into()),
+            workers: Some(2),
+            ..RunArgs::default()
+        };
+        RunConfig::new(args).unwrap()
+    }
+
+    fn names() -> ([String; 2], [String; 2], Sides) {
+        (["inside", "outside"].map(String::from), ["eth0", "eth1"].map(String::from), [Some(0), Some(1)])
+    }
+
+    fn start(
+        config: RunConfig,
+        open: impl FnMut() -> io::Result<Quiet> + Send + 'static,
+    ) -> (Arc<Switch>, JoinHandle<Result<(), Failure>>) {
+        let switch = Arc::new(Switch::default());
+        let shared = Arc::clone(&switch);
+        let thread = std::thread::spawn(move || {
+            let loaded = Loaded::new(sample::artifact(sample::policy())).unwrap();
+            run(&config, &loaded, names(), &shared, open)
+        });
+        (switch, thread)
+    }
+
+    fn eventually(mut holds: impl FnMut() -> bool) -> bool {
+        (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(25));
+            holds()
+        })
+    }
+
+    #[test]
+    fn it_becomes_ready_answers_and_drains() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let path = config.control.clone();
+        let (switch, thread) = start(config, || Ok(Quiet { broken: false }));
+        assert!(eventually(|| ask(&path, Question::Statistics).is_ok_and(|all| all["ready"] == true)));
+        let statistics = ask(&path, Question::Statistics).unwrap();
+        assert_eq!(statistics["workers"].as_array().unwrap().len(), 2);
+        assert_eq!(ask(&path, Question::Sessions).unwrap()["count"], 0);
+        switch.drain();
+        assert_eq!(thread.join().unwrap(), Ok(()));
+        assert!(!path.exists(), "the control socket is gone");
+    }
+
+    #[test]
+    fn a_vanished_port_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let path = config.control.clone();
+        let opened = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&opened);
+        let (switch, thread) = start(config, move || match counter.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(Quiet { broken: true }),
+            1 => Err(io::Error::other("still gone")),
+            _ => Ok(Quiet { broken: false }),
+        });
+        assert!(eventually(|| ask(&path, Question::Statistics).is_ok_and(|all| all["ready"] == true)));
+        assert_eq!(opened.load(Ordering::Relaxed), 3);
+        switch.stop();
+        assert_eq!(thread.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let fails = |change: fn(&mut RunConfig), expected: &str| {
+            let mut config = config(folder.path());
+            change(&mut config);
+            let (_, thread) = start(config, || Err(io::Error::other("port eth0: no such interface")));
+            let failure = thread.join().unwrap().unwrap_err();
+            assert!(failure.to_string().starts_with(expected), "{failure}");
+            failure.status()
+        };
+        assert_eq!(fails(|_| {}, "port eth0: no such interface"), 1);
+        assert_eq!(
+            fails(|c| c.events = Some("/nonexistent/events".into()), "--events /nonexistent/events: "),
+            1
+        );
+        assert_eq!(fails(|c| c.syslog = Some("no such host".into()), "--syslog no such host: "), 1);
+        assert_eq!(fails(|c| c.control = "/nonexistent/x".into(), "--control /nonexistent/x: "), 1);
+        assert_eq!(fails(|c| c.metrics = Some("192.0.2.1:1".into()), "--metrics 192.0.2.1:1: "), 1);
+        assert_eq!(fails(|c| c.cores = vec![9999], "--cores: core 9999 is not one"), 2);
+    }
+}
