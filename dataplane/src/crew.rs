@@ -13,9 +13,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use inspect::engine::{Config, Engine};
 use sd_notify::NotifyState;
 
+use crate::backend::Backend;
 use crate::board::Board;
 use crate::config::{Checksum, RunConfig};
-use crate::gateway::{Backend, LOOK, TEND, say};
+use crate::gateway::{LOOK, TEND, say};
 use crate::journal::ChannelSink;
 use crate::loaded::{Loaded, Sides};
 use crate::worker::{Request, Switch, Worker};

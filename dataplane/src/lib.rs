@@ -1,6 +1,7 @@
 //! The gateway: carries mail between two ports and enforces a compiled policy.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod board;
 pub mod config;
 pub mod control;

@@ -1,0 +1,74 @@
+//! What a gateway is built on: sockets on two interfaces, or whatever a test puts in their place.
+
+use inspect::frame::{Memory, Pool};
+
+use crate::board::KernelCounts;
+use crate::port::Port;
+use crate::port::xdp;
+
+/// What a gateway is built on: it has a seat for each worker and looks after its ports.
+pub trait Backend {
+    /// Memory of the frames.
+    type Memory: Memory;
+    /// Its ports.
+    type Port: Port<Self::Memory>;
+    /// A worker's place; goes to the worker's thread.
+    type Seat: Send + 'static;
+
+    /// The place of a worker, once.
+    fn take_seat(&mut self, worker: usize) -> Option<Self::Seat>;
+    /// The worker's frames and ports.
+    fn sit(seat: Self::Seat) -> (Pool<Self::Memory>, [Self::Port; 2]);
+    /// What an administrator should know of the start.
+    fn notices(&self) -> Vec<String>;
+    /// Looks after the ports, about once a second, and says what changed.
+    fn tend(&mut self) -> Vec<String>;
+    /// What the kernel's part did with frames.
+    fn kernel(&self) -> [KernelCounts; 2];
+}
+
+impl Backend for xdp::Gateway {
+    type Memory = xdp::UmemMemory;
+    type Port = xdp::XdpPort;
+    type Seat = xdp::Seat;
+
+    fn take_seat(&mut self, worker: usize) -> Option<xdp::Seat> {
+        xdp::Gateway::take_seat(self, worker)
+    }
+
+    fn sit(seat: xdp::Seat) -> (Pool<xdp::UmemMemory>, [xdp::XdpPort; 2]) {
+        seat.open()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        xdp::Gateway::notices(self).iter().map(|notice| notice.text.clone()).collect()
+    }
+
+    fn tend(&mut self) -> Vec<String> {
+        xdp::Gateway::tend(self).into_iter().map(|notice| notice.text).collect()
+    }
+
+    fn kernel(&self) -> [KernelCounts; 2] {
+        let rows = |counts: &xdp::Counts| {
+            counts.rows().map(|(fate, count)| (fate_label(fate), count.frames, count.bytes)).collect()
+        };
+        self.statistics().map_or_else(|_| Default::default(), |counts| counts.each_ref().map(rows))
+    }
+}
+
+/// The label of a fate in metrics.
+fn fate_label(fate: xdp::Fate) -> &'static str {
+    match fate {
+        xdp::Fate::Inspected => "inspected",
+        xdp::Fate::Bridged => "bridged",
+        xdp::Fate::BridgedUninspected => "bridged_uninspected",
+        xdp::Fate::DroppedPolicy => "dropped_policy",
+        xdp::Fate::DroppedNoWorker => "dropped_no_worker",
+        xdp::Fate::DroppedNoPort => "dropped_no_port",
+        xdp::Fate::DroppedMalformed => "dropped_malformed",
+        xdp::Fate::DroppedVlan => "dropped_vlan",
+        xdp::Fate::DroppedEncapsulated => "dropped_encapsulated",
+        xdp::Fate::DroppedExtensions => "dropped_extensions",
+        xdp::Fate::DroppedJumbogram => "dropped_jumbogram",
+    }
+}
