@@ -359,7 +359,9 @@ mod tests {
     #[test]
     fn honest_traffic_passes_unchanged_lap_after_lap() {
         for profile in [Profile::Small, Profile::Pipelined] {
-            assert_eq!(faults(Rules::Pinhole, profile), [""; 0]);
+            for rules in [Rules::Pinhole, Rules::Smtp, RULES[1], RULES[2]] {
+                assert_eq!(faults(rules, profile), [""; 0]);
+            }
         }
     }
 

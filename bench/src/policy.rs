@@ -1,9 +1,10 @@
-//! The policies that are measured.
+//! The policies that are measured: text, compiled by the policy compiler.
+
+use std::fmt::Write as _;
 
 use artifact::format::Artifact;
-use artifact::model::{Condition, InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass};
-use artifact::smtp::{Base, Criterion, Database, Region, SmtpClass, SmtpPolicy, Test};
-use hyperscan::compile::{self, compile, serialize};
+use posternc::compile::{Options, compile};
+use posternc::source::SourceFile;
 
 use crate::patterns::{Target, patterns};
 
@@ -18,98 +19,62 @@ pub enum Rules {
     Patterns(Target, usize),
 }
 
-/// A policy between two ports, `inside` and `outside`, for sessions from the first to the second.
+/// A policy for sessions from its first port, `inside`, to its second, `outside`, compiled.
 ///
 /// # Errors
-/// When the matcher library refuses a pattern.
+/// What the compiler says about it.
 pub fn artifact(rules: Rules) -> Result<Artifact, String> {
-    let smtp = match rules {
-        Rules::Pinhole => Vec::new(),
-        Rules::Smtp => vec![smtp(&[], 0)?],
-        Rules::Patterns(Target::Body, count) => {
-            vec![smtp(&[(Test::Body, Region::Body, Target::Body)], count)?]
-        }
-        Rules::Patterns(Target::Address, count) => vec![smtp(
-            &[
-                (Test::SenderAddress, Region::Sender, Target::Address),
-                (Test::RecipientAddress, Region::Recipient, Target::Address),
-            ],
-            count,
-        )?],
-    };
-    let inspect = TopAction::Inspect { parameters: 0, smtp: (!smtp.is_empty()).then_some(0) };
-    let class = |name: &str, condition, action| TopClass {
-        name: name.into(),
-        mode: Mode::Any,
-        condition,
-        matches: Vec::new(),
-        action,
-        line: 0,
-    };
-    let policy = Policy {
-        ports: ["inside", "outside"]
-            .map(|name| PortName { name: name.into(), interfaces: Vec::new() })
-            .into(),
-        paths: vec![Path {
-            source: Some(0),
-            destination: Some(1),
-            zone_pair: "out".into(),
-            policy: "bench".into(),
-            classes: vec![
-                class("mail", 1, inspect),
-                class("class-default", 0, TopAction::Drop { log: false }),
-            ],
-        }],
-        conditions: vec![Condition::Any, Condition::Smtp],
-        parameters: vec![InspectParameters::default()],
-        smtp,
-        smtp_ports: vec![25],
-        ..Policy::default()
-    };
-    Ok(Artifact { library: hyperscan::version().to_owned(), source_digest: [0; 32], policy })
+    let file = SourceFile::new("bench.policy", text(rules));
+    let compiled = compile(&file, Options::default());
+    compiled.artifact.ok_or_else(|| {
+        let findings = compiled.diagnostics.iter().map(|found| found.render(&file, false));
+        findings.collect::<Vec<_>>().join("\n")
+    })
 }
 
-/// An application policy with a criterion for each of `asked`, all of one class that logs.
-fn smtp(asked: &[(Test, Region, Target)], count: usize) -> Result<SmtpPolicy, String> {
+/// Patterns that one map of the policy language may have.
+const MAP_LIMIT: usize = 64;
+
+/// The policy's text.
+#[must_use]
+pub fn text(rules: Rules) -> String {
+    // In this order, so that `inside` is the first port.
+    let mut text = String::from("zone security inside\nzone security outside\n");
     let mut criteria = Vec::new();
-    let mut databases = Vec::new();
-    for (test, region, target) in asked {
-        let id = criteria.len() as u32;
-        criteria.push(Criterion {
-            negated: false,
-            test: test.clone(),
-            text: format!("{} regex bench", target.word()),
-            line: 0,
-        });
-        let texts = patterns(*target, count);
-        let numbered: Vec<_> = texts.iter().map(|text| (text.as_str(), id)).collect();
-        let mode = if region.is_streaming() { compile::Mode::Stream } else { compile::Mode::Block };
-        let made = compile(&numbered, mode)?;
-        databases.push(Database {
-            region: *region,
-            pattern_count: u32::try_from(count).map_err(|error| error.to_string())?,
-            stream_len: made.stream_len().unwrap_or(0) as u32,
-            bytes: serialize(&made).map_err(|error| error.to_string())?,
-        });
+    match rules {
+        Rules::Pinhole => {}
+        Rules::Smtp => criteria.push("cmd verb EVIL".to_owned()),
+        Rules::Patterns(target, count) => {
+            for (map, some) in patterns(target, count).chunks(MAP_LIMIT).enumerate() {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "parameter-map type regex bench{map}");
+                for pattern in some {
+                    let _ = writeln!(text, " pattern \"{pattern}\"");
+                }
+                let asked: &[&str] = match target {
+                    Target::Body => &["body"],
+                    Target::Address => &["sender address", "recipient address"],
+                };
+                criteria.extend(asked.iter().map(|asked| format!("{asked} regex bench{map}")));
+            }
+        }
     }
-    let class = SmtpClass {
-        name: "found".into(),
-        mode: Mode::Any,
-        criteria: (0..criteria.len() as u16).collect(),
-        log: true,
-        terminal: None,
-        line: 0,
-    };
-    Ok(SmtpPolicy {
-        name: "bench".into(),
-        base: Base::Esmtp,
-        classes: if criteria.is_empty() { Vec::new() } else { vec![class] },
-        criteria,
-        databases,
-        alert: true,
-        audit_trail: false,
-        max_data: None,
-    })
+    let mut action = String::from("  inspect\n");
+    if !criteria.is_empty() {
+        text += "class-map type inspect smtp match-any found\n";
+        for criterion in &criteria {
+            let _ = writeln!(text, " match {criterion}");
+        }
+        text += "policy-map type inspect smtp mail\n class type inspect smtp found\n  log\n";
+        action += "  service-policy smtp mail\n";
+    }
+    let _ = write!(
+        text,
+        "class-map type inspect match-any smtp\n match protocol smtp\n\
+         policy-map type inspect bench\n class type inspect smtp\n{action} class class-default\n  drop\n\
+         zone-pair security out source inside destination outside\n service-policy type inspect bench\n"
+    );
+    text
 }
 
 #[cfg(test)]
@@ -118,18 +83,19 @@ mod tests {
     use postern::matcher::Patterns;
 
     #[test]
-    fn every_policy_loads() {
+    fn every_policy_compiles_and_loads() {
         let rules = [
             Rules::Pinhole,
             Rules::Smtp,
-            Rules::Patterns(Target::Body, 20),
-            Rules::Patterns(Target::Address, 20),
+            Rules::Patterns(Target::Body, 100),
+            Rules::Patterns(Target::Address, 100),
         ];
         let databases = rules.map(|rules| {
             let artifact = artifact(rules).unwrap();
+            assert_eq!(artifact.policy.ports[0].name, "inside");
             Patterns::load(&artifact).unwrap();
-            artifact.policy.smtp.first().map_or(0, |smtp| smtp.databases.len())
+            artifact.policy.smtp.first().map(|smtp| smtp.databases.len())
         });
-        assert_eq!(databases, [0, 0, 1, 2]);
+        assert_eq!(databases, [None, Some(0), Some(1), Some(2)]);
     }
 }

@@ -19,12 +19,13 @@ pub(super) struct Delimiter {
 #[derive(Debug)]
 pub(super) struct Boundaries {
     stack: [Boundary; DEPTH_LIMIT],
+    digests: [bool; DEPTH_LIMIT],
     len: usize,
 }
 
 impl Default for Boundaries {
     fn default() -> Self {
-        Self { stack: [Boundary::EMPTY; DEPTH_LIMIT], len: 0 }
+        Self { stack: [Boundary::EMPTY; DEPTH_LIMIT], digests: [false; DEPTH_LIMIT], len: 0 }
     }
 }
 
@@ -33,12 +34,18 @@ impl Boundaries {
         self.len == 0
     }
 
-    /// One multipart deeper; `false` when that is too deep.
-    pub fn push(&mut self, boundary: &Boundary) -> bool {
+    /// One multipart deeper, maybe a digest; `false` when that is too deep.
+    pub fn push(&mut self, boundary: &Boundary, digest: bool) -> bool {
         let Some(slot) = self.stack.get_mut(self.len) else { return false };
         *slot = *boundary;
+        self.digests[self.len] = digest;
         self.len += 1;
         true
+    }
+
+    /// Whether the multipart at this level is a digest.
+    pub fn is_digest(&self, level: usize) -> bool {
+        self.digests.get(level).is_some_and(|digest| *digest)
     }
 
     /// Leaves the multiparts inside `len` ones.
@@ -73,7 +80,7 @@ mod tests {
         let mut boundaries = Boundaries::default();
         for name in ["ab", "abc", "ab--"] {
             let value = format!("multipart/mixed; boundary={name}");
-            assert!(boundaries.push(&parse(value.as_bytes()).1.unwrap()));
+            assert!(boundaries.push(&parse(value.as_bytes()).1.unwrap(), false));
         }
         let at = |level, closes| Some(Delimiter { level, closes });
         for (line, expected) in [
@@ -97,7 +104,7 @@ mod tests {
     fn depth_is_bounded() {
         let mut boundaries = Boundaries::default();
         let boundary = parse(b"multipart/x; boundary=x").1.unwrap();
-        let pushed = (0..100).take_while(|_| boundaries.push(&boundary)).count();
+        let pushed = (0..100).take_while(|_| boundaries.push(&boundary, true)).count();
         assert_eq!(pushed, DEPTH_LIMIT);
     }
 }

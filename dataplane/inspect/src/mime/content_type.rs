@@ -10,6 +10,8 @@ pub enum Kind {
     Text,
     /// Parts between boundaries.
     Multipart,
+    /// The same, whose parts are messages unless they say otherwise (RFC 2046, 5.1.5).
+    Digest,
     /// A message with a header of its own.
     Message,
     /// Anything else.
@@ -76,6 +78,7 @@ pub(super) fn parse(value: &[u8]) -> (Kind, Option<Boundary>) {
     let is = |text: &[u8], name: &str| text.eq_ignore_ascii_case(name.as_bytes());
     let kind = match () {
         () if is(main, "text") || main.is_empty() || sub.is_empty() => Kind::Text,
+        () if is(main, "multipart") && is(sub, "digest") => Kind::Digest,
         () if is(main, "multipart") => Kind::Multipart,
         () if is(main, "message") && (is(sub, "rfc822") || is(sub, "global") || is(sub, "news")) => {
             Kind::Message
@@ -192,6 +195,7 @@ mod tests {
             ),
             ("multipart/mixed (a ; boundary=no) ; boundary = yes (really)", Kind::Multipart, Some("yes")),
             ("(c) multipart (c) / (c) mixed; (c) boundary= (c) \"b\"", Kind::Multipart, Some("b")),
+            ("Multipart/Digest; boundary=b", Kind::Digest, Some("b")),
             ("multipart/mixed; boundary=\"\"", Kind::Multipart, None),
             ("multipart/mixed; name=\"boundary=x\"", Kind::Multipart, None),
             ("message/rfc822", Kind::Message, None),

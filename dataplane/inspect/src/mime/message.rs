@@ -68,6 +68,10 @@ pub struct Message {
     /// Octets of it, and how many there were at the start of the line.
     header_len: u64,
     header_len_at_line: u64,
+    /// A line of the header under way is complete.
+    begun: bool,
+    /// Something in the header under way was no field.
+    doubtful: bool,
     /// The last octet was not a line end.
     in_line: bool,
     /// Text was given out and not ended.
@@ -190,8 +194,10 @@ impl Message {
         self.end_text(sink);
         let inside = delimiter.level + usize::from(!delimiter.closes);
         self.boundaries.truncate(inside);
-        self.entity = Entity::default();
-        self.in_line = false;
+        let digest = self.boundaries.is_digest(delimiter.level);
+        let kind = if digest { Kind::Message } else { Kind::Text };
+        self.entity = Entity { kind, ..Entity::default() };
+        (self.in_line, self.begun, self.doubtful) = (false, false, false);
         self.phase = if delimiter.closes { Phase::Text } else { Phase::Header };
     }
 
@@ -219,17 +225,21 @@ impl Message {
         let Some(field) = self.field.as_deref_mut() else { return Ok(piece.len()) };
         if field.room() == 0 {
             if field.is_one_line() && name(field.bytes()).is_none() {
-                self.not_a_header(fields, sink);
-                return Ok(0);
-            }
-            self.give_field(sink);
-            if let Some(field) = self.field.as_deref_mut() {
-                field.slide();
+                self.not_a_field(sink);
+            } else {
+                self.give_field(sink);
+                if let Some(field) = self.field.as_deref_mut() {
+                    field.slide();
+                }
             }
             return Ok(0);
         }
         let taken = piece.len().min(field.room());
         field.append(&piece[..taken]);
+        if self.doubtful {
+            self.in_text = true;
+            sink.text(&piece[..taken]);
+        }
         self.in_line = piece[taken - 1] != b'\n';
         self.header_len += if self.own_header_ended { 0 } else { taken as u64 };
         if !self.in_line && field.is_one_line() {
@@ -240,25 +250,28 @@ impl Message {
                     fields.give_from(&mut self.field);
                 }
             } else if name(field.bytes()).is_none() {
-                self.not_a_header(fields, sink);
+                self.not_a_field(sink);
             }
         }
         Ok(taken)
     }
 
-    /// The line under way is no field: the header ended before it, and it is body.
-    fn not_a_header(&mut self, fields: &mut Shelf<Field>, sink: &mut impl Sink) {
-        self.header_len = self.header_len_at_line;
-        let Some(mut line) = self.field.take() else { return };
-        self.end_header(sink);
-        if self.phase == Phase::Header {
-            // A message within a message, whose header starts with what is no field either.
-            self.phase = Phase::Text;
+    /// The line under way is no field. For Postfix, Exim and Sendmail the header ended before it, for other readers it goes on:
+    /// from here to its empty line it is read both ways, as text and as a header.
+    fn not_a_field(&mut self, sink: &mut impl Sink) {
+        let Some(line) = self.field.as_deref_mut() else { return };
+        let is_separator = !self.begun && is_mailbox_line(line.bytes());
+        if !is_separator && !self.doubtful {
+            self.doubtful = true;
+            self.in_text = true;
+            if !self.own_header_ended {
+                self.own_header_ended = true;
+                sink.header_end(self.header_len_at_line);
+            }
+            sink.text(line.bytes());
         }
-        self.give_text(line.bytes(), sink);
-        self.in_line = !line.bytes().ends_with(b"\n");
         line.clear();
-        fields.give(line);
+        self.begun = true;
     }
 
     /// The field under way is complete, if there is one.
@@ -274,6 +287,7 @@ impl Message {
     fn give_field(&mut self, sink: &mut impl Sink) {
         let Some(field) = self.field.as_deref() else { return };
         let text = field.text();
+        self.begun = true;
         if !self.own_header_ended {
             sink.field(text);
         }
@@ -312,9 +326,12 @@ impl Message {
             sink.header_end(self.header_len);
         }
         let entity = core::mem::take(&mut self.entity);
+        (self.begun, self.doubtful) = (false, false);
         self.phase = match entity.kind {
-            Kind::Multipart => {
-                let followed = entity.boundary.is_some_and(|boundary| self.boundaries.push(&boundary));
+            Kind::Multipart | Kind::Digest => {
+                let digest = entity.kind == Kind::Digest;
+                let followed =
+                    entity.boundary.is_some_and(|boundary| self.boundaries.push(&boundary, digest));
                 if !followed {
                     sink.encoding(b"", true);
                 }
@@ -348,6 +365,13 @@ impl Message {
             sink.text_end();
         }
     }
+}
+
+/// The separator of mailbox files, which mail programs sometimes leave in front of a header (`From a@b Thu Jan 1 ...`,
+/// maybe behind `>`). Servers and readers skip it there.
+fn is_mailbox_line(line: &[u8]) -> bool {
+    let quoted = line.iter().take_while(|byte| **byte == b'>').count();
+    line[quoted..].starts_with(b"From ")
 }
 
 #[cfg(test)]
@@ -428,7 +452,32 @@ mod tests {
         assert_eq!(found(" A: b\n"), ["header 0", "text  A: b\\r\\n"]);
         assert_eq!(found("\nA: b\n"), ["header 2", "text A: b\\r\\n"]);
         assert_eq!(found("A: b\n"), ["field A: b", "header 6"]);
+        assert_eq!(found("\n"), ["header 2"]);
         assert_eq!(found(""), ["header 0"]);
+    }
+
+    #[test]
+    fn a_header_with_something_else_in_it_is_read_both_ways() {
+        assert_eq!(
+            found(
+                " \nA: b\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: a/b\n\nx\n--b--\n"
+            ),
+            [
+                "header 0",
+                "type multipart/mixed; boundary=b",
+                "text  \\r\\nA: b\\r\\nContent-Type: multipart/mixed; boundary=b\\r\\n\\r\\n",
+                "type a/b"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_separator_of_mailboxes_may_stand_in_front() {
+        assert_eq!(
+            found(">From a@b Thu\nContent-Type: message/rfc822\n\nFrom x y\nContent-Type: a/b\n\nx\n"),
+            ["field Content-Type: message/rfc822", "type message/rfc822", "header 47", "type a/b"]
+        );
+        assert_eq!(found("A: b\nFrom x y\n"), ["field A: b", "header 6", "text From x y\\r\\n"]);
     }
 
     #[test]
@@ -468,6 +517,16 @@ mod tests {
                  Subject: inner\nContent-Type: text/plain\n\n-- x\ninner text\n--b--\n"
             )[3..],
             ["type message/rfc822", "type text/plain", "text -- x\\r\\ninner text\\r\\n"]
+        );
+    }
+
+    #[test]
+    fn parts_of_a_digest_are_messages() {
+        assert_eq!(
+            found(
+                "Content-Type: multipart/digest; boundary=b\n\n--b\n\nContent-Type: a/b\n\nx\n--b\nContent-Type: text/plain\n\ny\n--b--\n"
+            )[3..],
+            ["type a/b", "type text/plain", "text y\\r\\n"]
         );
     }
 

@@ -3,8 +3,8 @@
 //! Octets go in as they come, without dot-stuffing; what is found goes to a [`Sink`]. Nothing is kept but a header field (in
 //! its unfolded form), a line that may be a boundary, and the boundaries of the multiparts one is in.
 //!
-//! Where readers of mail differ, more is inspected rather than less: lines may end in LF alone; a line that is no header field
-//! ends the header, as Postfix, Exim and Sendmail have it; a multipart without a usable boundary, its preamble and its
+//! Where readers of mail differ, more is inspected rather than less: lines may end in LF alone; a header with a line that is no
+//! field is text as well; a multipart without a usable boundary, its preamble and its
 //! epilogue are text.
 
 mod boundary;

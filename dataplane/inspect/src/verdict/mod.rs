@@ -178,3 +178,161 @@ impl Rules {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use artifact::model::Mode;
+    use artifact::smtp::{Base, Criterion, SmtpClass, SmtpPolicy, Test};
+
+    use super::*;
+
+    /// Mode, tests with whether they are negated, `log`, and the action that decides.
+    type Class<'a> = (Mode, &'a [(bool, Test)], bool, Option<Terminal>);
+
+    fn policy(classes: &[Class<'_>]) -> Rules {
+        let mut policy = SmtpPolicy {
+            name: "p".into(),
+            base: Base::None,
+            classes: vec![],
+            criteria: vec![],
+            databases: vec![],
+            alert: true,
+            audit_trail: false,
+            max_data: None,
+        };
+        for (mode, tests, log, terminal) in classes {
+            let mut criteria = vec![];
+            for (negated, test) in *tests {
+                criteria.push(policy.criteria.len() as u16);
+                policy.criteria.push(Criterion {
+                    negated: *negated,
+                    test: test.clone(),
+                    text: String::new(),
+                    line: 0,
+                });
+            }
+            let class = SmtpClass {
+                name: "c".into(),
+                mode: *mode,
+                criteria,
+                log: *log,
+                terminal: *terminal,
+                line: 0,
+            };
+            policy.classes.push(class);
+        }
+        Rules::new(&policy)
+    }
+
+    fn verb(name: &str) -> Test {
+        Test::CommandVerb(name.into())
+    }
+
+    fn ask(rules: &Rules, facts: &mut Facts, seen: &Observation) -> (Outcome, Vec<u16>) {
+        let mut noted = vec![];
+        let outcome = rules.judge(facts, seen, |note| noted.push(note.cause.class));
+        (outcome, noted)
+    }
+
+    #[test]
+    fn the_first_class_that_decides_wins_and_all_log() {
+        let noop = [(false, verb("NOOP"))];
+        let rules = policy(&[
+            (Mode::Any, &noop, true, None),
+            (Mode::Any, &noop, false, Some(Terminal::Mask)),
+            (Mode::Any, &noop, true, Some(Terminal::Reset)),
+        ]);
+        let mut facts = Facts::default();
+        let mask = Outcome::Mask(Cause { class: 1, criterion: Some(1) });
+        assert_eq!(ask(&rules, &mut facts, &rules.command(b"noop", 6)), (mask, vec![0, 2]));
+        assert_eq!(ask(&rules, &mut facts, &rules.command(b"noop", 6)), (mask, vec![]), "once a transaction");
+        facts.end_transaction(&rules);
+        assert_eq!(ask(&rules, &mut facts, &rules.command(b"NOOP", 6)).1, [0, 2]);
+        assert_eq!(ask(&rules, &mut facts, &rules.command(b"QUIT", 6)), (Outcome::Pass, vec![]));
+    }
+
+    #[test]
+    fn class_default_is_asked_last_and_about_every_command() {
+        let rules = policy(&[
+            (Mode::Any, &[(false, verb("HELO"))], false, Some(Terminal::Allow)),
+            (Mode::Any, &[], false, Some(Terminal::Mask)),
+        ]);
+        let mut facts = Facts::default();
+        assert_eq!(ask(&rules, &mut facts, &rules.command(b"HELO", 6)).0, Outcome::Allow);
+        let mask = Outcome::Mask(Cause { class: 1, criterion: None });
+        assert_eq!(ask(&rules, &mut facts, &rules.command(b"EHLO", 6)).0, mask);
+        assert!(rules.verbs().is_masked(b"EHLO") && !rules.verbs().is_masked(b"helo"));
+        assert_eq!(
+            ask(&rules, &mut facts, &rules.keyword(b"SIZE")).0,
+            Outcome::Pass,
+            "nobody asks about keywords"
+        );
+    }
+
+    #[test]
+    fn refused_recipients_outlive_the_transaction_others_do_not() {
+        let both = [(false, Test::RecipientInvalidCount(1)), (false, Test::SenderAddress)];
+        let rules = policy(&[(Mode::All, &both, false, Some(Terminal::Reset))]);
+        let mut sender = CriterionSet::EMPTY;
+        sender.insert(1);
+        let mut mail = Observation::default();
+        mail.scanned(&rules, Region::Sender, &sender);
+        let mut facts = Facts::default();
+        assert_eq!(ask(&rules, &mut facts, &mail).0, Outcome::Pass);
+        facts.end_transaction(&rules);
+        facts.refused_count = 2;
+        let reply = rules.recipient_reply(&facts);
+        assert_eq!(ask(&rules, &mut facts, &reply).0, Outcome::Pass);
+        facts.end_transaction(&rules);
+        let reset = Outcome::Reset(Cause { class: 0, criterion: Some(1) });
+        assert_eq!(ask(&rules, &mut facts, &mail).0, reset);
+    }
+
+    #[test]
+    fn a_verb_is_foreseen_as_masked_only_where_no_class_before_may_decide_otherwise() {
+        let rules = policy(&[
+            (Mode::Any, &[(false, Test::SenderAddress)], false, Some(Terminal::Reset)),
+            (
+                Mode::All,
+                &[(false, verb("HELP")), (false, Test::CommandLineLength(9))],
+                false,
+                Some(Terminal::Allow),
+            ),
+            (Mode::Any, &[(false, Test::Header), (false, Test::RecipientCount(3))], true, None),
+            (
+                Mode::Any,
+                &[(false, verb("MAIL")), (false, verb("HELP")), (false, verb("EVIL"))],
+                false,
+                Some(Terminal::Mask),
+            ),
+        ]);
+        let masked = |word: &str| rules.verbs().is_masked(word.as_bytes());
+        assert!(masked("EVIL"));
+        assert!(!masked("MAIL"), "its sender may refuse the session");
+        assert!(!masked("HELP"), "a long line is allowed");
+        assert!(!masked("NOOP"));
+    }
+
+    #[test]
+    fn what_was_masked_is_no_fact() {
+        let rules = policy(&[
+            (Mode::Any, &[(false, verb("MAIL"))], false, Some(Terminal::Mask)),
+            (
+                Mode::All,
+                &[(false, Test::SenderAddress), (false, Test::RecipientCount(0))],
+                false,
+                Some(Terminal::Reset),
+            ),
+        ]);
+        let mut facts = Facts::default();
+        let mut hits = CriterionSet::EMPTY;
+        hits.insert(1);
+        let mut seen = rules.command(b"MAIL", 20);
+        seen.scanned(&rules, Region::Sender, &hits);
+        assert!(matches!(ask(&rules, &mut facts, &seen).0, Outcome::Mask(_)));
+        facts.recipient_count = 1;
+        let mut seen = rules.command(b"RCPT", 20);
+        rules.recipient(&facts, &mut seen);
+        assert_eq!(ask(&rules, &mut facts, &seen).0, Outcome::Pass);
+    }
+}
