@@ -167,6 +167,7 @@ impl Dialogue {
                 report::audit_command(&mut self.audit, verb, line, path, context);
                 if matches!(verb, Verb::Ehlo | Verb::Helo) {
                     self.enhanced = false;
+                    context.journal.set_enhanced(false);
                 }
                 self.sent(verb, shape, &judged, context)
             }

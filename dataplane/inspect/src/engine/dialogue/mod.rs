@@ -150,6 +150,7 @@ impl Dialogue {
 
     /// Octets the client sent, in order, each once (again after [`Next::Wait`]). May be called without any, to let time pass.
     pub fn client<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
+        context.journal.set_enhanced(self.enhanced);
         let passage = match self.gate {
             Gate::Open => self.hear_client(bytes, context),
             Gate::Opaque => Passage { forward: bytes.len(), next: Next::Opaque },
@@ -166,6 +167,7 @@ impl Dialogue {
 
     /// Octets the server sent, in order, each once.
     pub fn server<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
+        context.journal.set_enhanced(self.enhanced);
         let passage = match self.gate {
             Gate::Open | Gate::Drain { .. } => self.hear_server(bytes, context),
             Gate::Opaque => Passage { forward: bytes.len(), next: Next::Opaque },

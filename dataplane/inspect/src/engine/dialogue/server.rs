@@ -166,7 +166,11 @@ impl Dialogue {
             match rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted))
             {
                 Outcome::Pass | Outcome::Allow => {
-                    self.enhanced |= name.eq_ignore_ascii_case(b"ENHANCEDSTATUSCODES");
+                    // A refusal that is only still to be said keeps the form it was reported in.
+                    if self.gate == Gate::Open && name.eq_ignore_ascii_case(b"ENHANCEDSTATUSCODES") {
+                        self.enhanced = true;
+                        context.journal.set_enhanced(true);
+                    }
                     return Ok(());
                 }
                 Outcome::Reset(cause) => {
