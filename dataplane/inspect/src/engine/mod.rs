@@ -226,12 +226,30 @@ impl<X: Matcher> Engine<X> {
             route(policy, ports, &opening.reversed()),
             Route::Class { action: TopAction::Inspect { .. }, .. }
         );
-        if passes || returns {
+        if passes || returns || self.concerns_session(opening.ingress, io.pool.bytes(&frame)) {
             self.shared.counters.frames_forwarded += 1;
             io.forward(opening.ingress.other(), frame);
         } else {
             self.refuse(&opening, there, io.now);
         }
+    }
+
+    /// Whether a frame is an ICMP error about a segment that a session may really have under way, coming from where
+    /// that segment went. Anybody can make one up, so the quoted number must be right (RFC 5927 section 4).
+    fn concerns_session(&mut self, ingress: PortId, frame: &[u8]) -> bool {
+        let Some(quoted) = wire::icmp::quoted(frame) else { return false };
+        let (key, _) = FlowKey::between(quoted.vlan, &quoted.source, &quoted.destination);
+        let Some(flow) = self.table.lookup(&key).and_then(|index| self.table.get_mut(index)) else {
+            return false;
+        };
+        let direction = if quoted.source == flow.tag.client {
+            Direction::ClientToServer
+        } else {
+            Direction::ServerToClient
+        };
+        quoted.receiver == quoted.source.address
+            && ingress == flow.egress(direction)
+            && flow.stream(direction).expects(quoted.seq)
     }
 
     /// Counts what no policy lets through, and reports it where `drop log` says so.
