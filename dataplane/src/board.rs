@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use artifact::format::Artifact;
-use artifact::model::Policy;
 use inspect::counter::Counters;
 
+use crate::edition::{Edition, Editions, Register};
 use crate::journal::JournalStatus;
 use crate::port::Level;
-use crate::tally::{Layout, Tally};
+use crate::tally::Tally;
 
 /// Upper ends of the burst histogram's buckets, in nanoseconds; the last bucket has none.
 pub const BURST_BUCKETS: [u64; 12] = [
@@ -84,6 +84,8 @@ pub struct Totals {
     pub chunks: u64,
     /// Records that the journal could not take.
     pub records_lost: u64,
+    /// The oldest policy under which the worker had a session when it last looked.
+    pub oldest_generation: u32,
     /// Nanoseconds spent with frames.
     pub busy_nanos: u64,
     /// Nanoseconds since the start.
@@ -97,8 +99,8 @@ pub struct Totals {
 impl WorkerState {
     /// A worker that has done nothing yet.
     #[must_use]
-    pub fn new(layout: &Layout) -> Self {
-        Self { counters: Counters::default(), tally: Tally::new(layout), totals: Totals::default() }
+    pub fn new(editions: &Editions) -> Self {
+        Self { counters: Counters::default(), tally: Tally::new(editions), totals: Totals::default() }
     }
 }
 
@@ -108,14 +110,14 @@ pub type KernelCounts = Vec<(&'static str, u64, u64)>;
 /// What the gateway is and does.
 #[derive(Debug)]
 pub struct Board {
-    /// The policy in force.
-    pub policy: Arc<Policy>,
-    /// SHA-256 of its text, in hexadecimal.
-    pub digest: String,
+    /// The policies that decide.
+    pub register: Arc<Register>,
+    /// Times another policy came into force.
+    pub reloads: AtomicU64,
+    /// Times one was asked for and did not.
+    pub reload_failures: AtomicU64,
     /// What the pattern library says of itself.
     pub library: &'static str,
-    /// Where its classes stand in tallies.
-    pub layout: Arc<Layout>,
     /// Names of the two ports.
     pub port_names: [String; 2],
     /// Interfaces they are bound to, or the capture.
@@ -147,12 +149,10 @@ impl Board {
         worker_count: usize,
         journal: Arc<JournalStatus>,
     ) -> Self {
-        let policy = Arc::new(artifact.policy.clone());
-        let layout = Arc::new(Layout::new(&policy));
+        let editions = Editions::new(artifact);
         let (started, origin) = (SystemTime::now(), Instant::now());
         let epoch = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         Self {
-            digest: artifact.source_digest.iter().map(|octet| format!("{octet:02x}")).collect(),
             library: hyperscan::version(),
             port_names,
             interfaces,
@@ -163,10 +163,23 @@ impl Board {
             port_restarts: AtomicU64::new(0),
             journal,
             kernel: Mutex::default(),
-            workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&layout))).collect(),
-            layout,
-            policy,
+            workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&editions))).collect(),
+            register: Arc::new(Register::new(editions)),
+            reloads: AtomicU64::new(0),
+            reload_failures: AtomicU64::new(0),
         }
+    }
+
+    /// The policies that decide.
+    #[must_use]
+    pub fn editions(&self) -> Arc<Editions> {
+        self.register.get()
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn edition(&self) -> Arc<Edition> {
+        Arc::clone(self.editions().current())
     }
 
     /// Workers there are.
@@ -235,10 +248,10 @@ pub struct Sums {
 impl Sums {
     /// Those of `workers`.
     #[must_use]
-    pub fn of(workers: &[WorkerState], layout: &Layout) -> Self {
+    pub fn of(workers: &[WorkerState], editions: &Editions) -> Self {
         let mut sums = Self {
             counters: Counters::default(),
-            tally: Tally::new(layout),
+            tally: Tally::new(editions),
             matcher: MatcherState::default(),
         };
         for worker in workers {

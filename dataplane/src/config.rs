@@ -33,6 +33,9 @@ pub enum Command {
     /// Run a capture through a policy, as if it came by now
     #[command(after_help = REPLAY_EXAMPLE)]
     Replay(ReplayArgs),
+    /// Bring another compiled policy into force; sessions that exist keep theirs
+    #[command(after_help = RELOAD_EXAMPLE)]
+    Reload(ReloadArgs),
     /// Ask a running gateway
     #[command(after_help = SHOW_EXAMPLE)]
     Show(ShowArgs),
@@ -54,6 +57,13 @@ Examples:
   postern show sessions detail
   postern show statistics --json
 Exits 0 with an answer, 1 when no gateway answers at the socket, 2 on wrong usage.";
+
+const RELOAD_EXAMPLE: &str = "\
+Example:
+  postern reload --policy mail.postern
+SIGHUP does the same with the file that `run` was given.
+Exits 0 when the policy is in force, 1 when it is bad (then the one before stays in force) or no gateway answers at the
+socket, 2 on wrong usage.";
 
 fn run_help() -> String {
     format!(
@@ -131,6 +141,17 @@ pub struct ReplayArgs {
     /// Whether the capture's checksums are verified or taken as right
     #[arg(long, value_enum, default_value = "verify")]
     pub checksum: Checksum,
+}
+
+/// Arguments of `reload`.
+#[derive(Debug, Args, Clone)]
+pub struct ReloadArgs {
+    /// The compiled policy; the gateway reads it itself
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Socket of the gateway
+    #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]
+    pub control: PathBuf,
 }
 
 /// Arguments of `show`.
@@ -389,6 +410,7 @@ mod tests {
             ),
             ("replay", "--policy --in --out --events --zone --checksum"),
             ("show", "--control --json sessions statistics"),
+            ("reload", "--policy --control"),
         ] {
             let help = cli.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(help.contains("Example"), "{name}: {help}");
@@ -402,7 +424,7 @@ mod tests {
             assert!(help.contains(limit.name), "{}: {help}", limit.name);
         }
         let top = cli.render_help().to_string();
-        for command in ["run", "replay", "show"] {
+        for command in ["run", "replay", "reload", "show"] {
             assert!(top.contains(&format!("\n  {command} ")), "{top}");
         }
     }

@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::board::Board;
+use crate::edition::Editions;
 use crate::journal::json::timestamp;
 use crate::journal::names::Names;
+use crate::reload::Reloader;
 use crate::statistics;
 use crate::worker::Request;
 
@@ -24,13 +26,23 @@ use crate::worker::Request;
 const QUESTION_LIMIT: u64 = 4096;
 /// How long a connection may take to ask, and a worker to answer.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
-/// How long an answer may take to be complete.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long an answer may take to be complete. A policy may have to be loaded for it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 
 /// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "show", rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Question {
+    /// To tell something.
+    Show(Topic),
+    /// To make the artifact at a path the policy in force.
+    Reload(PathBuf),
+}
+
+/// What can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topic {
     /// Sessions under way.
     Sessions,
     /// Counters.
@@ -89,6 +101,8 @@ pub struct Source {
     pub workers: Vec<Sender<Request>>,
     /// Sessions listed, per worker.
     pub session_limit: usize,
+    /// Brings another policy into force.
+    pub reloader: Reloader,
 }
 
 /// Answers for as long as the process lives.
@@ -108,7 +122,10 @@ fn answer(stream: UnixStream, source: &Source) -> io::Result<()> {
     let mut line = String::new();
     BufReader::new((&stream).take(QUESTION_LIMIT)).read_line(&mut line)?;
     let reply = match serde_json::from_str(&line) {
-        Ok(question) => json!({"ok": respond(question, source)}),
+        Ok(question) => match respond(question, source) {
+            Ok(answer) => json!({"ok": answer}),
+            Err(error) => json!({"error": error}),
+        },
         Err(error) => json!({"error": format!("not understood: {error}")}),
     };
     let mut text = reply.to_string();
@@ -116,11 +133,12 @@ fn answer(stream: UnixStream, source: &Source) -> io::Result<()> {
     (&stream).write_all(text.as_bytes())
 }
 
-fn respond(question: Question, source: &Source) -> Value {
-    match question {
-        Question::Statistics => statistics::everything(&source.board),
-        Question::Sessions => sessions(source),
-    }
+fn respond(question: Question, source: &Source) -> Result<Value, String> {
+    Ok(match question {
+        Question::Show(Topic::Statistics) => statistics::everything(&source.board),
+        Question::Show(Topic::Sessions) => sessions(source),
+        Question::Reload(path) => source.reloader.reload(&path)?,
+    })
 }
 
 fn sessions(source: &Source) -> Value {
@@ -143,12 +161,15 @@ fn sessions(source: &Source) -> Value {
         }
     }
     all.sort_by_key(|view| view.tag.id);
-    let sessions: Vec<_> = all.iter().map(|view| session(view, &source.board)).collect();
+    let editions = source.board.editions();
+    let sessions: Vec<_> = all.iter().map(|view| session(view, &source.board, &editions)).collect();
     json!({"count": sessions.len(), "partial": is_partial, "sessions": sessions})
 }
 
-fn session(view: &SessionView, board: &Board) -> Value {
-    let names = Names::of(&view.tag, &board.policy);
+fn session(view: &SessionView, board: &Board, editions: &Editions) -> Value {
+    let unknown = Arc::default();
+    let policy = editions.of(view.tag.generation).map_or(&unknown, |edition| &edition.policy);
+    let names = Names::of(&view.tag, policy);
     let now = board.origin.elapsed().as_nanos() as u64;
     let ago = |nanos: u64| now.saturating_sub(nanos) / 1_000_000_000;
     json!({
@@ -170,10 +191,10 @@ fn session(view: &SessionView, board: &Board) -> Value {
 ///
 /// # Errors
 /// When none does, or it does not understand.
-pub fn ask(path: &Path, question: Question) -> io::Result<Value> {
+pub fn ask(path: &Path, question: &Question) -> io::Result<Value> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    let mut line = serde_json::to_string(&question)?;
+    let mut line = serde_json::to_string(question)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
     let start = Instant::now();
@@ -213,11 +234,14 @@ mod tests {
         let names = ["inside", "outside"].map(String::from);
         let board = Board::new(&sample::artifact(sample::policy()), names.clone(), names, 1, Arc::default());
         let (ask, asked) = crossbeam_channel::bounded(4);
-        let source = Source { board: Arc::new(board), workers: vec![ask], session_limit: 2 };
+        let board = Arc::new(board);
+        let (reloader, _) = Reloader::new(Arc::clone(&board), 1);
+        let source = Source { board, workers: vec![ask], session_limit: 2, reloader };
         let listener = control.answering().unwrap();
         std::thread::spawn(move || serve(&listener, &source));
         std::thread::spawn(move || {
-            for Request::Sessions { mut into, reply } in asked {
+            for request in asked {
+                let Request::Sessions { mut into, reply } = request else { panic!("not asked for") };
                 into.push(view());
                 reply.send(into).unwrap();
             }
@@ -230,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         let control = gateway(&path);
-        let sessions = ask(&path, Question::Sessions).unwrap();
+        let sessions = ask(&path, &Question::Show(Topic::Sessions)).unwrap();
         assert_eq!((sessions["count"].as_u64(), sessions["partial"].as_bool()), (Some(1), Some(false)));
         let first = &sessions["sessions"][0];
         assert_eq!(
@@ -238,7 +262,7 @@ mod tests {
             (Some("192.0.2.1"), Some("SIS_OPEN"))
         );
         assert_eq!(first["class"], "mail");
-        let statistics = ask(&path, Question::Statistics).unwrap();
+        let statistics = ask(&path, &Question::Show(Topic::Statistics)).unwrap();
         assert_eq!(statistics["counters"]["frames_received_a"], 0);
         assert_eq!(statistics["policy"]["digest"], "ab".repeat(32));
         let kinds = statistics["kinds"].as_array().unwrap();
@@ -263,7 +287,7 @@ mod tests {
             let _ = stream.read_to_string(&mut text);
             assert!(text.is_empty() || text.starts_with("{\"error\":\"not understood"), "{text}");
         }
-        assert!(ask(&path, Question::Statistics).is_ok());
+        assert!(ask(&path, &Question::Show(Topic::Statistics)).is_ok());
     }
 
     #[test]
@@ -271,7 +295,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         drop(UnixListener::bind(&path).unwrap());
-        assert_eq!(ask(&path, Question::Sessions).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(ask(&path, &Question::Show(Topic::Sessions)).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         let _control = gateway(&path);
         let error = Control::listen(&path).unwrap_err();
         assert_eq!(error.to_string(), "another gateway listens there");

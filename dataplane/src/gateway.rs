@@ -3,7 +3,6 @@
 //! The main thread supervises. Workers do nothing but frames; whatever can wait is done by a thread of its own. A
 //! worker that panics takes the process down: the gate is then closed (or bridged by the kernel, if that was asked for).
 
-use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,11 +21,13 @@ use crate::config::{Mode, OnFailure, RunConfig};
 use crate::control::{self, Control};
 use crate::crew::{Crew, Trouble};
 use crate::failure::Failure;
+use crate::gate::Gate;
 use crate::http;
 use crate::journal::syslog::Syslog;
 use crate::journal::{self, JournalStatus, Scribe};
 use crate::loaded::{Loaded, Sides, bind};
 use crate::port::xdp::{self, Classification, XdpConfig};
+use crate::reload::Reloader;
 use crate::statistics;
 use crate::worker::{Request, Switch};
 
@@ -65,12 +66,11 @@ pub fn command(config: &RunConfig) -> Result<(), Failure> {
         ring_len: narrow(config.limits.ring_len),
         ..XdpConfig::new(interfaces.each_ref().map(String::as_str))
     };
-    let classification = Classification::from_policy(&loaded.artifact.policy, sides);
     let switch = Arc::new(Switch::default());
     watch_signals(config.drain, Arc::clone(&switch))
         .map_err(|error| Failure::Bad(format!("signals: {error}")))?;
-    run(config, &loaded, (names, interfaces, sides), &switch, || {
-        xdp::Gateway::open(&xdp_config, &classification)
+    run(config, &loaded, (names, interfaces, sides), &switch, |part| {
+        xdp::Gateway::open(&xdp_config, part)
     })
 }
 
@@ -88,7 +88,7 @@ pub fn run<B: Backend + 'static>(
     loaded: &Loaded,
     (names, interfaces, sides): ([String; 2], [String; 2], Sides),
     switch: &Arc<Switch>,
-    mut open: impl FnMut() -> io::Result<B>,
+    mut open: impl FnMut(&Classification) -> io::Result<B>,
 ) -> Result<(), Failure> {
     let cores = choose_cores(config)?;
     let bad = |what: &str| {
@@ -109,7 +109,7 @@ pub fn run<B: Backend + 'static>(
         Syslog::open(target, limit).map_err(bad(&format!("--syslog {target}")))
     });
     let (events, syslog) = (events.transpose()?, syslog.transpose()?);
-    let scribe = Scribe::with_status(Arc::clone(&board.policy), board.epoch, events, syslog, status);
+    let scribe = Scribe::with_status(Arc::clone(&board.register), board.epoch, events, syslog, status);
     let control_path = config.control.display();
     let control = Control::listen(&config.control).map_err(bad(&format!("--control {control_path}")))?;
     let listener = config
@@ -119,17 +119,33 @@ pub fn run<B: Backend + 'static>(
     let listener = listener.transpose()?;
 
     // The first time the ports must be there; later they are waited for.
-    let mut backend = open().map_err(|error| Failure::Bad(error.to_string()))?;
+    let part = Classification::from_policy(&loaded.artifact.policy, sides);
+    let mut backend = open(&part).map_err(|error| Failure::Bad(error.to_string()))?;
 
     let capacity = usize::try_from(config.limits.record_limit).unwrap_or(usize::MAX);
     let (sink, records) = journal::channel(capacity);
     let scribe = spawn_journal(scribe, records, Arc::clone(&board), config)?;
     let (requests, asked): (Vec<_>, Vec<_>) =
         (0..worker_count).map(|_| crossbeam_channel::bounded::<Request>(4)).unzip();
-    serve_pages(&control, listener, &board, requests, config)?;
+    let stream_limit = usize::try_from(config.limits.stream_limit).unwrap_or(usize::MAX);
+    let (reloader, orders) = Reloader::new(Arc::clone(&board), stream_limit);
+    serve_pages(&control, listener, (&board, requests.clone(), reloader.clone()), config)?;
 
-    let announced = Cell::new(false);
-    let crew = Crew { config, loaded, sides, cores, board: &board, switch, sink: &sink, asked, announced };
+    let mut crew = Crew {
+        config,
+        patterns: loaded.patterns.clone(),
+        sides,
+        cores,
+        board: &board,
+        switch,
+        sink: &sink,
+        requests,
+        asked,
+        gate: Gate::new(board.edition().generation, part),
+        orders,
+        reloader,
+        announced: false,
+    };
     let result = loop {
         for notice in backend.notices() {
             say(&notice);
@@ -144,7 +160,8 @@ pub fn run<B: Backend + 'static>(
             Err(Trouble::Worker(error)) => break Err(Failure::Bad(error)),
         }
         drop(backend);
-        match reopen(&mut open, switch) {
+        crew.start_over();
+        match reopen(&mut || open(&crew.gate.now()), switch) {
             Some(again) => backend = again,
             None => break Ok(()),
         }
@@ -200,7 +217,7 @@ fn choose_cores(config: &RunConfig) -> Result<Vec<core_affinity::CoreId>, Failur
     Ok(there.len().checked_sub(count).map(|first| there[first..].to_vec()).unwrap_or_default())
 }
 
-/// SIGTERM and SIGINT drain, a second one or the end of the time stops.
+/// SIGTERM and SIGINT drain, a second one or the end of the time stops. SIGHUP reads the policy again.
 fn watch_signals(drain: Duration, switch: Arc<Switch>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let watch = move || {
@@ -208,9 +225,7 @@ fn watch_signals(drain: Duration, switch: Arc<Switch>) -> io::Result<()> {
         loop {
             for signal in signals.pending() {
                 match (signal, stop_at) {
-                    (SIGHUP, _) => {
-                        say("SIGHUP: a new policy needs a restart; still running under the old one")
-                    }
+                    (SIGHUP, _) => switch.ask_reload(),
                     (_, None) => {
                         say(&format!("stopping; sessions in flight have {} s", drain.as_secs()));
                         // Not run by systemd: nobody to tell.
@@ -253,12 +268,11 @@ fn no_thread(error: io::Error) -> Failure {
 fn serve_pages(
     control: &Control,
     listener: Option<std::net::TcpListener>,
-    board: &Arc<Board>,
-    workers: Vec<Sender<Request>>,
+    (board, workers, reloader): (&Arc<Board>, Vec<Sender<Request>>, Reloader),
     config: &RunConfig,
 ) -> Result<(), Failure> {
     let session_limit = usize::try_from(config.limits.show_sessions).unwrap_or(usize::MAX);
-    let source = control::Source { board: Arc::clone(board), workers, session_limit };
+    let source = control::Source { board: Arc::clone(board), workers, session_limit, reloader };
     let socket = control.answering().map_err(|error| Failure::Bad(format!("--control: {error}")))?;
     let answer = move || control::serve(&socket, &source);
     Builder::new().name("control".into()).spawn(answer).map_err(no_thread)?;

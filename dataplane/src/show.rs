@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::config::{ShowArgs, What};
-use crate::control::{Question, ask};
+use crate::control::{Question, Topic, ask};
 use crate::failure::Failure;
 
 /// Asks and prints.
@@ -13,11 +13,11 @@ use crate::failure::Failure;
 /// # Errors
 /// When no gateway answers; names the socket.
 pub fn command(args: &ShowArgs) -> Result<String, Failure> {
-    let question = match args.what {
-        What::Sessions { .. } => Question::Sessions,
-        What::Statistics => Question::Statistics,
+    let topic = match args.what {
+        What::Sessions { .. } => Topic::Sessions,
+        What::Statistics => Topic::Statistics,
     };
-    let answer = ask(&args.control, question).map_err(|error| {
+    let answer = ask(&args.control, &Question::Show(topic)).map_err(|error| {
         Failure::Bad(format!("no gateway answers at {}: {error}", args.control.display()))
     })?;
     if args.json {
