@@ -119,8 +119,6 @@ pub struct Dialogue {
     masking: [Option<u16>; 2],
     content: content::Content,
     audit: Option<Box<report::Audit>>,
-    /// The server's reply to EHLO had ENHANCEDSTATUSCODES.
-    enhanced: bool,
     /// The client spoke before its turn, which was reported.
     early: bool,
 }
@@ -143,7 +141,6 @@ impl Dialogue {
             masking: [None; 2],
             content: content::Content::default(),
             audit: None,
-            enhanced: false,
             early: false,
         }
     }
@@ -190,7 +187,7 @@ impl Dialogue {
     /// Whether replies to this client carry enhanced status codes, for [`ReplyCode::text`].
     #[must_use]
     pub fn enhanced_status_codes(&self) -> bool {
-        self.enhanced
+        self.session.advertised().has("ENHANCEDSTATUSCODES")
     }
 
     /// The session is over, for whatever reason: gives back what it holds and reports what was under way.

@@ -154,7 +154,9 @@ impl Dialogue {
         let line = without_end(self.session.reply_line(piece));
         let text = line.get(TEXT..).unwrap_or_default();
         let mut at = word(text);
-        at.end = masking.map_or(at.end, |len| at.end.min(at.start + usize::from(len)));
+        // As in commands: a word that began to be overwritten is judged as it was then, unless as a whole it fares no better.
+        let judged_early = masking.filter(|_| !rules.keywords().is_masked(&text[at.clone()]));
+        at.end = judged_early.map_or(at.end, |len| at.end.min(at.start + usize::from(len)));
         if at.start == text.len() {
             return Ok(());
         }
@@ -166,7 +168,7 @@ impl Dialogue {
             match rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted))
             {
                 Outcome::Pass | Outcome::Allow => {
-                    self.enhanced |= name.eq_ignore_ascii_case(b"ENHANCEDSTATUSCODES");
+                    self.session.advertise(piece, TEXT + at.start..TEXT + at.end);
                     return Ok(());
                 }
                 Outcome::Reset(cause) => {
