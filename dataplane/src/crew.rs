@@ -176,9 +176,9 @@ impl Crew<'_> {
         (self.patterns, self.sides) = (loaded.patterns, sides);
         for _ in &self.requests {
             // The kernel is left with what both policies allow.
-            is_done.recv_timeout(PATIENCE).map_err(|_| {
-                "a worker did not take the policy over in time; the others did".to_owned()
-            })?;
+            is_done
+                .recv_timeout(PATIENCE)
+                .map_err(|_| "a worker did not take the policy over in time; the others did".to_owned())?;
         }
         self.board.reloads.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = backend.set_policy(&self.gate.now()) {

@@ -227,7 +227,11 @@ mod tests {
         }
         assert_eq!(second.policy_of(&record).unwrap().paths.len(), 0);
         assert!(first.policy_of(&record).is_none(), "an edition that is not known yet");
-        assert_eq!(second.policy_of(&sample::refused()).unwrap().paths.len(), 0, "no session: the one in force");
+        assert_eq!(
+            second.policy_of(&sample::refused()).unwrap().paths.len(),
+            0,
+            "no session: the one in force"
+        );
         let rest = second.since(1);
         assert!(rest.of(0).is_none() && rest.classes.len() == 1, "rows outlive their edition");
         assert_eq!(rest.since(9).current().generation, 1, "the one in force stays");

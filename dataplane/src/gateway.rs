@@ -69,9 +69,7 @@ pub fn command(config: &RunConfig) -> Result<(), Failure> {
     let switch = Arc::new(Switch::default());
     watch_signals(config.drain, Arc::clone(&switch))
         .map_err(|error| Failure::Bad(format!("signals: {error}")))?;
-    run(config, &loaded, (names, interfaces, sides), &switch, |part| {
-        xdp::Gateway::open(&xdp_config, part)
-    })
+    run(config, &loaded, (names, interfaces, sides), &switch, |part| xdp::Gateway::open(&xdp_config, part))
 }
 
 /// A limit as the kernel's 32 bits; its range was checked.

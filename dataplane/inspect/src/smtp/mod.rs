@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod command;
 pub mod content;
+pub mod ext;
 pub mod line;
 pub mod outstanding;
 pub mod path;

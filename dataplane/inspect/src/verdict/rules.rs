@@ -147,6 +147,12 @@ impl Rules {
         }
     }
 
+    /// What is legal before any class is asked.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.base
+    }
+
     /// Verbs, as far as their name alone decides that they are overwritten.
     #[must_use]
     pub fn verbs(&self) -> &Words {
