@@ -6,7 +6,7 @@
 use inspect::unit::Direction::ClientToServer;
 
 use super::connection::Style;
-use super::script::Script;
+use super::script::{Content, Script};
 use super::seed::Seed;
 
 /// Kinds of sessions in the mix; half of the sessions are honest.
@@ -32,7 +32,7 @@ pub fn session(number: u64, seed: &mut Seed, script: &mut Script<'_>) {
         9 => styled(Style::Inconsistent, script),
         10 => styled(Style::Overlapping, script),
         11 => styled(seed.pick(&[Style::Reordered, Style::Repeated]), script),
-        _ => script.one_mail(false),
+        _ => script.one_mail(Content::SMALL),
     }
 }
 

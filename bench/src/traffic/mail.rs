@@ -253,10 +253,20 @@ pub fn plain(subject: &Subject<'_>, len: usize, seed: &mut Seed, out: &mut Vec<u
     body(subject.planted, (start + len).saturating_sub(out.len()), seed, out);
 }
 
+/// How an attachment says what it is. The octets are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// A binary file in base64.
+    Base64,
+    /// Plain text, as it stands: a body rule looks at every letter of it.
+    Text,
+}
+
 /// A mail with a short text and an attachment that takes `base64_len` octets as base64, line ends included. The
 /// attachment is a part of `library`, which is longer than one line and is read round and round.
 pub fn with_attachment(
     subject: &Subject<'_>,
+    label: Label,
     base64_len: usize,
     library: &[u8],
     seed: &mut Seed,
@@ -267,10 +277,14 @@ pub fn with_attachment(
     out.extend(format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n").into_bytes());
     out.extend(format!("--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n").into_bytes());
     body(subject.planted, 600, seed, out);
+    let (kind, encoding) = match label {
+        Label::Base64 => ("application/octet-stream; name=\"report.bin\"", "base64"),
+        Label::Text => ("text/plain; charset=us-ascii", "7bit"),
+    };
     out.extend(
         format!(
-            "\r\n--{boundary}\r\nContent-Type: application/octet-stream; name=\"report.bin\"\r\n\
-             Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=\"report.bin\"\r\n\r\n"
+            "\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\
+             Content-Disposition: attachment; filename=\"report\"\r\n\r\n"
         )
         .into_bytes(),
     );
@@ -376,7 +390,7 @@ mod tests {
 
         let library = library(10_000, &mut seed);
         let mut mail = Vec::new();
-        with_attachment(&subject, 100_000, &library, &mut seed, &mut mail);
+        with_attachment(&subject, Label::Base64, 100_000, &library, &mut seed, &mut mail);
         lines_are_legal(&mail);
         assert!((100_000..103_000).contains(&mail.len()), "{}", mail.len());
     }

@@ -19,7 +19,8 @@ use inspect::unit::{Direction, PortId};
 use postern::port::capture::Writer;
 
 use connection::{Connection, Ends};
-use script::{Planted, Script};
+use mail::Label;
+use script::{Content, Planted, Script};
 use seed::Seed;
 pub use trace::Trace;
 
@@ -41,6 +42,9 @@ pub enum Profile {
     Small,
     /// One mail with an attachment of 1.44 MB of base64 a session
     Large,
+    /// The same octets as `Large`, but the attachment says that it is plain text
+    #[value(skip)]
+    LargeText,
     /// Three mails of 8 KB to 20 recipients each a session, pipelined
     Pipelined,
     /// Half honest; the others masked, refused, smuggling, in overlapping segments
@@ -54,6 +58,7 @@ impl Profile {
         match self {
             Profile::Small => "small",
             Profile::Large => "large",
+            Profile::LargeText => "large text",
             Profile::Pipelined => "pipelined",
             Profile::Attack => "attack",
         }
@@ -62,7 +67,7 @@ impl Profile {
     /// Sessions at once.
     const fn breadth(self) -> usize {
         match self {
-            Profile::Large => 64,
+            Profile::Large | Profile::LargeText => 64,
             Profile::Small | Profile::Pipelined | Profile::Attack => 256,
         }
     }
@@ -108,7 +113,7 @@ impl Traffic {
     pub fn new(profile: Profile, sessions: u64, seed: u64) -> Self {
         let seed = Seed::new(seed);
         let library = match profile {
-            Profile::Large => mail::library(LIBRARY_LEN, &mut seed.part(u64::MAX)),
+            Profile::Large | Profile::LargeText => mail::library(LIBRARY_LEN, &mut seed.part(u64::MAX)),
             _ => Vec::new(),
         };
         let breadth = profile.breadth().min(usize::try_from(sessions).unwrap_or(usize::MAX));
@@ -191,8 +196,9 @@ impl Traffic {
                 let seed = self.seed.part(number);
                 let mut script = Script::new(number, seed.part(0), &self.library);
                 match self.profile {
-                    Profile::Small => script.one_mail(false),
-                    Profile::Large => script.one_mail(true),
+                    Profile::Small => script.one_mail(Content::SMALL),
+                    Profile::Large => script.one_mail(Content::Attachment(Label::Base64)),
+                    Profile::LargeText => script.one_mail(Content::Attachment(Label::Text)),
                     Profile::Pipelined => script.pipelined(),
                     Profile::Attack => attack::session(number, &mut seed.part(1), &mut script),
                 }

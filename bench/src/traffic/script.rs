@@ -64,19 +64,18 @@ impl<'a> Script<'a> {
     }
 
     /// The whole dialogue of one mail, command by command.
-    pub fn one_mail(&mut self, is_large: bool) {
+    pub fn one_mail(&mut self, content: Content) {
         self.begin();
         let sender = self.sender(0);
-        let size = if is_large { LARGE_LEN } else { SMALL_LEN };
+        let size = content.len();
         self.exchange(&format!("MAIL FROM:<{sender}> SIZE={size}\r\n"), "250 2.1.0 Ok\r\n");
         let recipient = self.recipient();
         self.exchange(&format!("RCPT TO:<{recipient}>\r\n"), "250 2.1.5 Ok\r\n");
         self.exchange("DATA\r\n", GO_AHEAD);
-        let mut content = Vec::new();
-        let kind = if is_large { Content::Attachment } else { Content::Plain(SMALL_LEN) };
-        self.mail(0, kind, &recipient, &mut content);
-        content.extend(b".\r\n");
-        self.client(content);
+        let mut octets = Vec::new();
+        self.mail(0, content, &recipient, &mut octets);
+        octets.extend(b".\r\n");
+        self.client(octets);
         self.server(&self.queued(0));
         self.exchange("QUIT\r\n", "221 2.0.0 Bye\r\n");
     }
@@ -171,8 +170,8 @@ impl<'a> Script<'a> {
         };
         match content {
             Content::Plain(len) => mail::plain(&subject, len, &mut self.seed, out),
-            Content::Attachment => {
-                mail::with_attachment(&subject, LARGE_LEN, self.library, &mut self.seed, out);
+            Content::Attachment(label) => {
+                mail::with_attachment(&subject, label, LARGE_LEN, self.library, &mut self.seed, out);
             }
         }
     }
@@ -180,9 +179,24 @@ impl<'a> Script<'a> {
 
 /// What a mail is made of.
 #[derive(Debug, Clone, Copy)]
-enum Content {
+pub enum Content {
     /// Prose, so many octets with the header.
     Plain(usize),
     /// A short text and a large attachment.
-    Attachment,
+    Attachment(mail::Label),
+}
+
+impl Content {
+    /// A small mail.
+    pub const SMALL: Content = Content::Plain(SMALL_LEN);
+
+    /// Octets, about.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub const fn len(self) -> usize {
+        match self {
+            Content::Plain(len) => len,
+            Content::Attachment(_) => LARGE_LEN,
+        }
+    }
 }

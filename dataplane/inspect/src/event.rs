@@ -130,8 +130,10 @@ pub struct Decision {
     pub value_len: u32,
     /// What was done.
     pub action: Action,
-    /// Reply code given to the client, 0 for none, and its enhanced code's two last numbers.
+    /// What the client is told; `None` where it is told nothing.
     pub reply: Option<ReplyCode>,
+    /// Whether it is told with its enhanced status code, for [`ReplyCode::text`].
+    pub enhanced: bool,
     /// Where in the stream it stands.
     pub offset: StreamOffset,
 }
@@ -382,19 +384,39 @@ pub struct Journal {
     pub lost_count: u64,
     at: Instant,
     flow: Option<FlowTag>,
+    /// Whether refusals of the subject carry enhanced status codes.
+    enhanced: bool,
 }
 
 impl Journal {
     /// Room for `capacity` records between two [`Journal::drain`]s.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { records: Vec::with_capacity(capacity), capacity, lost_count: 0, at: Instant::ZERO, flow: None }
+        Self {
+            records: Vec::with_capacity(capacity),
+            capacity,
+            lost_count: 0,
+            at: Instant::ZERO,
+            flow: None,
+            enhanced: false,
+        }
     }
 
     /// What the next records are about.
     pub fn subject(&mut self, at: Instant, flow: Option<FlowTag>) {
         self.at = at;
         self.flow = flow;
+    }
+
+    /// Whether what the subject is told carries enhanced status codes, from the next record on.
+    pub fn set_enhanced(&mut self, enhanced: bool) {
+        self.enhanced = enhanced;
+    }
+
+    /// Whether what the subject is told carries enhanced status codes.
+    #[must_use]
+    pub fn is_enhanced(&self) -> bool {
+        self.enhanced
     }
 
     /// Reports something about the current subject.

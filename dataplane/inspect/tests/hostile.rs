@@ -262,3 +262,45 @@ fn the_second_version_of_an_octet_never_leaves() {
     assert_eq!(left, b"hello world\r\nmore");
     assert_eq!(stage.engine.counters().retransmitted_bytes_restored, 10);
 }
+
+#[test]
+fn icmp_errors_pass_only_for_segments_that_are_under_way() {
+    let mut stage = Stage::new(false);
+    stage.handshake();
+    stage.send(
+        true,
+        &Outgoing {
+            seq: CLIENT_ISN.wrapping_add(1),
+            ack: SERVER_ISN + 1,
+            flags: Flags::ACK,
+            window: 1000,
+            payload: b"a segment that is too big for some router",
+            ..Outgoing::default()
+        },
+    );
+    // "Fragmentation needed" about a segment of the client's, from a router behind the gateway.
+    let error = |seq: u32| {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0];
+        let mut outer = [0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 203, 0, 113, 1, 192, 0, 2, 1];
+        let sum = wire::checksum::Sum::default().with(&outer).checksum();
+        outer[10..12].copy_from_slice(&sum.to_be_bytes());
+        frame.extend_from_slice(&outer);
+        frame.extend_from_slice(&[3, 4, 0, 0, 0, 0, 5, 120]);
+        frame.extend_from_slice(&[0x45, 0, 5, 220, 0, 0, 0x40, 0, 60, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        frame.extend_from_slice(&[0x9c, 0x40, 0, 25]);
+        frame.extend_from_slice(&seq.to_be_bytes());
+        frame
+    };
+    let mut passes = |port: PortId, bytes: &[u8]| {
+        let mut frame = stage.pool.alloc(0, bytes.len()).unwrap();
+        stage.pool.bytes_mut(&mut frame).copy_from_slice(bytes);
+        let mut out = Vec::new();
+        stage.engine.receive(Instant::from_nanos(stage.now), port, frame, &mut stage.pool, &mut out);
+        !out.is_empty()
+    };
+    let under_way = CLIENT_ISN.wrapping_add(1);
+    assert!(passes(PortId::B, &error(under_way)));
+    assert!(!passes(PortId::B, &error(under_way.wrapping_sub(5))), "acknowledged long ago");
+    assert!(!passes(PortId::B, &error(under_way.wrapping_add(100))), "never sent");
+    assert!(!passes(PortId::A, &error(under_way)), "from the wrong side");
+}

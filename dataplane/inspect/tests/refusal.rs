@@ -261,3 +261,31 @@ fn illegal_verbs_and_keywords_are_overwritten_however_they_are_cut() {
         }
     }
 }
+
+#[test]
+fn a_session_lives_and_ends_under_the_policy_it_began_with() {
+    let mut network = Network::new(policy(Base::None), Words::default(), 1);
+    network.server.listen(Server::default());
+    let client = Client::new([
+        (b"HELO client.example\r\n".to_vec(), 1),
+        (b"NOOP\r\n".repeat(20), 20),
+        (b"MAIL FROM:<x@banned.example>\r\n".to_vec(), 1),
+    ]);
+    network.client.connect(Family::V4, 2, client);
+    assert!(network.run(Duration::from_secs(5), |network| network.client.talk::<Client>().replies.len() > 1));
+    // The new policy bans nobody.
+    let mut tolerant = policy(Base::None);
+    tolerant.smtp[0].classes.clear();
+    let ports = [Some(0), Some(1)];
+    assert_eq!(network.engine.reload(tolerant.into(), Words::default(), ports), Ok(1));
+    assert_eq!(network.engine.generation(), 1);
+    let over = network.run(Duration::from_secs(100), |network| network.engine.flow_count() == 0);
+    assert!(over);
+    assert_eq!(
+        network.client.talk::<Client>().replies.last().map(String::as_str),
+        Some("554 Refused by mail policy")
+    );
+    let generations: Vec<u32> =
+        network.records.iter().filter_map(|record| record.flow.map(|tag| tag.generation)).collect();
+    assert!(!generations.is_empty() && generations.iter().all(|generation| *generation == 0));
+}

@@ -260,8 +260,7 @@ fn of_decision<'p>(
         r#match: Names::criterion(decision, flow, policy).map(|criterion| criterion.text.as_str()),
         value: (!value.is_empty()).then_some(value),
         action: Some(decision.action.word()),
-        // Which of the two texts was sent depends on the server; code and enhanced code are what counts.
-        reply: decision.reply.map(|reply| reply.text(true).to_owned()),
+        reply: decision.reply.map(|reply| reply.text(decision.enhanced).to_owned()),
         offset: Some(decision.offset.0),
         ..Postern::default()
     }
@@ -313,7 +312,7 @@ mod tests {
         let mut record = sample::decision(Kind::SmtpMatch, b"spam@bad.example", Action::Close);
         sample::by_class(&mut record, 0, 0);
         if let Body::Decision(decision) = &mut record.body {
-            decision.reply = Some(ReplyCode::Policy);
+            (decision.reply, decision.enhanced) = (Some(ReplyCode::Policy), true);
         }
         let line = line(&record);
         assert!(

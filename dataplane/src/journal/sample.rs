@@ -102,6 +102,7 @@ pub(crate) fn decision(kind: Kind, value: &[u8], action: Action) -> Record {
         value_len: value.len() as u32,
         action,
         reply: None,
+        enhanced: false,
         offset: StreamOffset(7),
     }))
 }

@@ -135,7 +135,7 @@ fn tell<X: Matcher, M: Memory>(
 ) -> Fate {
     if let Some(mut dialogue) = flow.dialogue.take() {
         flow.enhanced_codes = dialogue.enhanced_status_codes();
-        dialogue.end(&mut shared.context(io.now, dialogue.smtp()));
+        dialogue.end(&mut shared.context(io.now, flow.tag.generation, dialogue.smtp()));
     }
     if flow.streams[1].finished {
         // The server has said its last word already, so there is no place for one more.
@@ -243,7 +243,9 @@ fn take<X: Matcher, M: Memory>(
             let bytes = &mut io.pool.bytes_mut(&mut frame)[start..][..new];
             let next = match &mut flow.dialogue {
                 Some(dialogue) if new > 0 => {
-                    dialogue.client(bytes, &mut shared.context(io.now, dialogue.smtp())).next
+                    dialogue
+                        .client(bytes, &mut shared.context(io.now, flow.tag.generation, dialogue.smtp()))
+                        .next
                 }
                 _ => Next::Go,
             };
@@ -300,7 +302,13 @@ pub(super) fn due<X: Matcher, M: Memory>(
     }
     match closing.step {
         Step::Draining => {
-            let reply = flow.dialogue.as_ref().map_or(ReplyCode::Policy, |dialogue| dialogue.refusal());
+            let mut reply = ReplyCode::Policy;
+            if let Some(dialogue) = &mut flow.dialogue {
+                // It has been given all the time it gets, and says so.
+                let context = &mut shared.context(io.now, flow.tag.generation, dialogue.smtp());
+                dialogue.client(&mut [], context);
+                reply = dialogue.refusal();
+            }
             return refuse(flow, shared, reply, 0, ServerToClient, io);
         }
         Step::Telling if closing.retries < MAX_RETRIES => {

@@ -1,7 +1,7 @@
 //! What is due: timeouts, the gateway's own retransmissions, and room for frames when they run short.
 
 use super::flow::Stage;
-use super::{Engine, Fate, Io, close, session_parameters};
+use super::{Engine, Fate, Io, close};
 use crate::event::EndReason;
 use crate::flow::FlowIndex;
 use crate::frame::{Memory, Pool, Sealed};
@@ -52,7 +52,8 @@ impl<X: Matcher> Engine<X> {
             }
             return;
         }
-        let deadline = flow.expires(session_parameters(&self.shared.policy, flow.parameters));
+        let generation = &self.shared.generations[self.shared.generation(flow.tag.generation)];
+        let deadline = flow.expires(generation.parameters(flow.parameters));
         if deadline > io.now {
             self.timers.schedule(index, deadline);
             return;

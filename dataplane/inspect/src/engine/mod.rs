@@ -14,6 +14,7 @@
 //! | [`due`] | timeouts, and frames that run short |
 //! | [`close`] | a refused session: the 5xx to the client, the RST to the server, all to the end |
 //! | [`flow`] | the state of one connection |
+//! | `generation` | the artifact that new sessions begin under, and those that older ones live under |
 
 pub mod close;
 mod config;
@@ -21,6 +22,7 @@ pub mod control;
 pub mod dialogue;
 pub mod due;
 pub mod flow;
+mod generation;
 pub mod open;
 pub mod order;
 pub mod path;
@@ -28,6 +30,7 @@ pub mod segment;
 pub mod session;
 
 pub use config::Config;
+pub use generation::{GENERATION_LIMIT, TooManyGenerations};
 pub use session::{SessionView, State as SessionState};
 
 use core::time::Duration;
@@ -46,9 +49,9 @@ use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
 use crate::tcp::Spare;
 use crate::unit::{Direction, Instant, PortId, StreamOffset};
-use crate::verdict::Rules;
 use crate::wire::{self, Checksums, Malformed, Packet, Segment};
 use due::Relief;
+use generation::Generation;
 
 /// One worker's engine: everything between the receive and the transmit rings.
 #[derive(Debug)]
@@ -63,11 +66,9 @@ pub struct Engine<X> {
 /// What every connection of a worker uses.
 #[derive(Debug)]
 pub(crate) struct Shared<X> {
-    pub policy: Arc<Policy>,
-    /// By SMTP policy of the artifact.
-    pub rules: Box<[Rules]>,
+    /// The last is the current one.
+    pub generations: Vec<Generation<X>>,
     pub stores: Stores,
-    pub matcher: X,
     pub config: Config,
     pub counters: Counters,
     pub journal: Journal,
@@ -96,6 +97,7 @@ impl<M: Memory> Io<'_, M> {
 
 /// Records there is room for between two drains.
 const JOURNAL_CAPACITY: usize = 4096;
+
 impl<X: Matcher> Engine<X> {
     /// An engine without flows.
     #[must_use]
@@ -106,10 +108,8 @@ impl<X: Matcher> Engine<X> {
             relief: Relief::default(),
             next_id: config.flow_id_start,
             shared: Shared {
-                rules: policy.smtp.iter().map(Rules::new).collect(),
+                generations: vec![Generation::new(0, policy, matcher, config.ports)],
                 stores: Stores::default(),
-                policy,
-                matcher,
                 config,
                 counters: Counters::default(),
                 journal: Journal::new(JOURNAL_CAPACITY),
@@ -203,7 +203,10 @@ impl<X: Matcher> Engine<X> {
         let Some(flow) = self.table.get(index) else { return };
         let due = match &flow.closing {
             Some(closing) => closing.due,
-            None => flow.expires(session_parameters(&self.shared.policy, flow.parameters)),
+            None => {
+                let generation = &self.shared.generations[self.shared.generation(flow.tag.generation)];
+                flow.expires(generation.parameters(flow.parameters))
+            }
         };
         self.timers.schedule(index, due);
     }
@@ -211,8 +214,7 @@ impl<X: Matcher> Engine<X> {
     /// IP that is not TCP: let through or not by the top level alone.
     fn other<M: Memory>(&mut self, opening: Opening, frame: Frame, io: &mut Io<'_, M>) {
         use artifact::model::TopAction;
-        let policy = &self.shared.policy;
-        let ports = &self.shared.config.ports;
+        let Generation { policy, ports, .. } = self.shared.current();
         let there = route(policy, ports, &opening);
         let passes = match there {
             Route::Open => true,
@@ -224,12 +226,30 @@ impl<X: Matcher> Engine<X> {
             route(policy, ports, &opening.reversed()),
             Route::Class { action: TopAction::Inspect { .. }, .. }
         );
-        if passes || returns {
+        if passes || returns || self.concerns_session(opening.ingress, io.pool.bytes(&frame)) {
             self.shared.counters.frames_forwarded += 1;
             io.forward(opening.ingress.other(), frame);
         } else {
             self.refuse(&opening, there, io.now);
         }
+    }
+
+    /// Whether a frame is an ICMP error about a segment that a session may really have under way, coming from where
+    /// that segment went. Anybody can make one up, so the quoted number must be right (RFC 5927 section 4).
+    fn concerns_session(&mut self, ingress: PortId, frame: &[u8]) -> bool {
+        let Some(quoted) = wire::icmp::quoted(frame) else { return false };
+        let (key, _) = FlowKey::between(quoted.vlan, &quoted.source, &quoted.destination);
+        let Some(flow) = self.table.lookup(&key).and_then(|index| self.table.get_mut(index)) else {
+            return false;
+        };
+        let direction = if quoted.source == flow.tag.client {
+            Direction::ClientToServer
+        } else {
+            Direction::ServerToClient
+        };
+        quoted.receiver == quoted.source.address
+            && ingress == flow.egress(direction)
+            && flow.stream(direction).expects(quoted.seq)
     }
 
     /// Counts what no policy lets through, and reports it where `drop log` says so.
@@ -253,12 +273,13 @@ impl<X: Matcher> Engine<X> {
         let shared = &mut self.shared;
         shared.journal.subject(now, Some(flow.tag));
         if let Some(mut dialogue) = flow.dialogue.take() {
-            dialogue.end(&mut shared.context(now, dialogue.smtp()));
+            dialogue.end(&mut shared.context(now, flow.tag.generation, dialogue.smtp()));
         }
         for stream in &mut flow.streams {
             shared.held_count -= stream.release_held(&mut shared.spare);
             stream.release(&mut shared.spare);
         }
+        shared.leave(flow.tag.generation);
         shared.counters.flows_active -= 1;
         shared.counters.flows_half_open -= u64::from(flow.stage.is_half_open());
         shared.counters.flows_ended[reason as usize] += 1;
@@ -288,11 +309,6 @@ impl<X: Matcher> Engine<X> {
         &self.shared.counters
     }
 
-    /// The pattern matcher, for its own counters.
-    pub fn matcher(&self) -> &X {
-        &self.shared.matcher
-    }
-
     /// Records since the last drain.
     pub fn journal_mut(&mut self) -> &mut Journal {
         &mut self.shared.journal
@@ -306,20 +322,15 @@ pub(crate) enum Fate {
     Ends(EndReason),
 }
 
-/// The parameters of a flow; the built-in ones for an index that no loaded artifact has.
-fn session_parameters(policy: &Policy, index: u16) -> &artifact::model::InspectParameters {
-    static BUILT_IN: std::sync::LazyLock<artifact::model::InspectParameters> =
-        std::sync::LazyLock::new(artifact::model::InspectParameters::default);
-    policy.parameters.get(usize::from(index)).unwrap_or(&BUILT_IN)
-}
-
 impl<X> Shared<X> {
     /// What a dialogue under this SMTP policy needs.
-    pub fn context(&mut self, now: Instant, smtp: u16) -> dialogue::Context<'_, X> {
+    pub fn context(&mut self, now: Instant, generation: u32, smtp: u16) -> dialogue::Context<'_, X> {
+        let generation = self.generation(generation);
+        let generation = &mut self.generations[generation];
         dialogue::Context {
             now,
-            rules: &self.rules[usize::from(smtp)],
-            matcher: &mut self.matcher,
+            rules: &generation.rules[usize::from(smtp)],
+            matcher: &mut generation.matcher,
             stores: &mut self.stores,
             journal: &mut self.journal,
             counters: &mut self.counters,

@@ -4,8 +4,9 @@ use artifact::model::TopAction;
 
 use super::dialogue::Dialogue;
 use super::flow::Flow;
+use super::generation::Generation;
 use super::path::{Opening, Route, TCP, route};
-use super::{Engine, Io, session_parameters};
+use super::{Engine, Io};
 use crate::anomaly::Anomaly;
 use crate::event::{Body, FlowTag};
 use crate::flow::FlowKey;
@@ -28,7 +29,8 @@ impl<X: Matcher> Engine<X> {
     ) {
         let opening =
             Opening { ingress, protocol: TCP, source: segment.source, destination: segment.destination };
-        let there = route(&self.shared.policy, &self.shared.config.ports, &opening);
+        let Generation { policy, ports, number, .. } = self.shared.current();
+        let there = route(policy, ports, &opening);
         let flags = segment.flags;
         if flags.syn() && !flags.ack() {
             match there {
@@ -45,7 +47,7 @@ impl<X: Matcher> Engine<X> {
                         path,
                         class,
                         smtp,
-                        generation: 0,
+                        generation: *number,
                     };
                     self.begin(key, tag, parameters, ingress, segment, frame, io);
                 }
@@ -62,7 +64,8 @@ impl<X: Matcher> Engine<X> {
         // knows what was said before, so nothing of it passes ("cold start", Handley and others 2001).
         let inspects =
             |route: &Route| matches!(route, Route::Class { action: TopAction::Inspect { .. }, .. });
-        let back = route(&self.shared.policy, &self.shared.config.ports, &opening.reversed());
+        let Generation { policy, ports, .. } = self.shared.current();
+        let back = route(policy, ports, &opening.reversed());
         if inspects(&there) || inspects(&back) {
             self.shared.counters.anomaly(Anomaly::MiddleOfConnection);
             self.shared.counters.dropped_state += 1;
@@ -100,12 +103,14 @@ impl<X: Matcher> Engine<X> {
         flow.dialogue = tag.smtp.map(Dialogue::new);
         flow.streams[0].window = segment.window;
         flow.streams[0].timestamp = segment.options.timestamps.map_or(0, |stamps| stamps.value);
-        let deadline = flow.expires(session_parameters(&self.shared.policy, parameters));
+        let deadline = flow.expires(self.shared.current().parameters(parameters));
         let Ok(index) = self.table.insert(key, flow) else {
             // Fail closed: a session that cannot be followed does not begin.
             self.shared.counters.dropped_flow_table += 1;
             return;
         };
+        let current = self.shared.generations.len() - 1;
+        self.shared.generations[current].flow_count += 1;
         self.next_id += self.shared.config.flow_id_step;
         self.timers.schedule(index, deadline);
         self.shared.counters.flows_created += 1;

@@ -242,7 +242,7 @@ fn in_order<X: Matcher, M: Memory>(
         Next::Go | Next::Wait => {}
         Next::Opaque => {
             if let Some(mut dialogue) = flow.dialogue.take() {
-                dialogue.end(&mut shared.context(io.now, dialogue.smtp()));
+                dialogue.end(&mut shared.context(io.now, flow.tag.generation, dialogue.smtp()));
             }
         }
         Next::Close(reply) => return close::refuse(flow, shared, reply, swallowed, direction, io),
@@ -288,8 +288,12 @@ fn judge<X: Matcher, M: Memory>(
             // Draining: the server gets nothing new.
             Passage { forward: 0, next: Next::Wait }
         }
-        Direction::ClientToServer => dialogue.client(bytes, &mut shared.context(now, dialogue.smtp())),
-        Direction::ServerToClient => dialogue.server(bytes, &mut shared.context(now, dialogue.smtp())),
+        Direction::ClientToServer => {
+            dialogue.client(bytes, &mut shared.context(now, flow.tag.generation, dialogue.smtp()))
+        }
+        Direction::ServerToClient => {
+            dialogue.server(bytes, &mut shared.context(now, flow.tag.generation, dialogue.smtp()))
+        }
     };
     let masked = masks(shared) - masked;
     flow.totals.masks = flow.totals.masks.saturating_add(masked as u32);

@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod edit;
 pub mod emit;
 pub mod ethernet;
+pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 mod segment;

@@ -211,6 +211,16 @@ impl Wire {
         for record in self.journal.drain() {
             let report = match record.body {
                 Body::Decision(decision) => {
+                    if let (Next::Close(told), Some(reply)) = (self.next, decision.reply)
+                        && told == reply
+                    {
+                        let text = format!("{}\r\n", reply.text(decision.enhanced));
+                        let got = self.client_got.escape_ascii();
+                        assert!(
+                            self.client_got.ends_with(text.as_bytes()),
+                            "reported as {text:?}, told {got}"
+                        );
+                    }
                     let class = decision.class.map_or(String::new(), |class| {
                         let criterion =
                             decision.criterion.map_or("", |index| &policy.criteria[usize::from(index)].text);

@@ -61,6 +61,7 @@ pub(super) fn decision(
         value_len: u32::try_from(judged.value_len).unwrap_or(u32::MAX),
         action,
         reply,
+        enhanced: journal.is_enhanced(),
         offset: StreamOffset(judged.offset),
     }));
 }

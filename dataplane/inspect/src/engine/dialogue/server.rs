@@ -168,6 +168,11 @@ impl Dialogue {
             match rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted))
             {
                 Outcome::Pass | Outcome::Allow => {
+                    // A refusal that is only still to be said keeps the form it was reported in.
+                    if self.gate == Gate::Open && name.eq_ignore_ascii_case(b"ENHANCEDSTATUSCODES") {
+                        self.enhanced = true;
+                        context.journal.set_enhanced(true);
+                    }
                     self.session.advertise(piece, TEXT + at.start..TEXT + at.end);
                     return Ok(());
                 }
