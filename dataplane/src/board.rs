@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use artifact::format::Artifact;
 use inspect::counter::Counters;
+use inspect::engine::GENERATION_LIMIT;
 
 use crate::edition::{Edition, Editions, Register};
 use crate::journal::JournalStatus;
@@ -84,8 +85,8 @@ pub struct Totals {
     pub chunks: u64,
     /// Records that the journal could not take.
     pub records_lost: u64,
-    /// The oldest policy under which the worker had a session when it last looked.
-    pub oldest_generation: u32,
+    /// Numbers of the policies under which the worker has sessions, and of the one in force, which fills the rest.
+    pub generations: [u32; GENERATION_LIMIT],
     /// Nanoseconds spent with frames.
     pub busy_nanos: u64,
     /// Nanoseconds since the start.

@@ -295,7 +295,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         drop(UnixListener::bind(&path).unwrap());
-        assert_eq!(ask(&path, &Question::Show(Topic::Sessions)).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            ask(&path, &Question::Show(Topic::Sessions)).unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
         let _control = gateway(&path);
         let error = Control::listen(&path).unwrap_err();
         assert_eq!(error.to_string(), "another gateway listens there");

@@ -216,10 +216,7 @@ mod tests {
         for (ports, expected) in [
             (&["inside=x", "outside=x"][..], "--port: `x` is given for both ports"),
             (&["inside=x"], "--port: a gateway has two ports, 1 are given"),
-            (
-                &["inside=x", "inside=y"],
-                "--port: both ports are in `inside`; within it nothing is inspected",
-            ),
+            (&["inside=x", "inside=y"], "--port: both ports are in `inside`; within it nothing is inspected"),
         ] {
             let ports: Vec<_> = ports.iter().map(|port| binding(port)).collect();
             assert_eq!(bind(&policy, &ports, |_| false), Err(Failure::Usage(expected.into())));

@@ -65,8 +65,7 @@ impl Page {
         let build = [("version", env!("CARGO_PKG_VERSION")), ("matcher_library", board.library)];
         self.gauge("postern_build_info", "Always 1; the labels say which program this is.", &build, 1.0);
         let edition = board.edition();
-        let policy =
-            [("source", edition.policy.source.name.as_str()), ("digest", edition.digest.as_str())];
+        let policy = [("source", edition.policy.source.name.as_str()), ("digest", edition.digest.as_str())];
         self.gauge("postern_policy_info", "Always 1; the labels say which policy is in force.", &policy, 1.0);
         self.gauge("postern_ready", "1 when frames flow.", &[], f64::from(u8::from(board.is_ready())));
         let started = board.started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64();

@@ -99,8 +99,8 @@ impl Reloader {
 /// When no gateway answers, or why the policy did not come into force.
 pub fn command(args: &ReloadArgs) -> Result<String, Failure> {
     // The gateway may run in another folder.
-    let path: PathBuf = std::path::absolute(&args.policy)
-        .map_err(|error| Failure::file("--policy", &args.policy, &error))?;
+    let path: PathBuf =
+        std::path::absolute(&args.policy).map_err(|error| Failure::file("--policy", &args.policy, &error))?;
     let answer = ask(&args.control, &Question::Reload(path)).map_err(|error| {
         Failure::Bad(match error.kind() {
             std::io::ErrorKind::Other => format!("not reloaded: {error}"),

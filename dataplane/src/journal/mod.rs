@@ -444,7 +444,9 @@ mod tests {
         let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
         let names: Vec<_> = text
             .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["postern"]["zone_pair"].clone())
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["postern"]["zone_pair"].clone()
+            })
             .collect();
         assert_eq!(names, ["in-out", "renamed", "in-out", "?"]);
     }
