@@ -94,6 +94,7 @@ impl Crew<'_> {
             threads.push(thread.map_err(|error| Trouble::Worker(error.to_string()))?);
         }
         drop(reports);
+        self.board.set_port_facts(backend.ports());
         let result = self.supervise(backend, &own_switch, &reported, threads.len());
         own_switch.stop();
         for thread in threads {
@@ -151,6 +152,7 @@ impl Crew<'_> {
                     say(&notice);
                 }
                 self.board.set_kernel(backend.kernel());
+                self.board.set_port_facts(backend.ports());
             }
         }
     }

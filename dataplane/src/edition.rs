@@ -137,6 +137,11 @@ impl Editions {
         &self.list[self.list.len() - 1]
     }
 
+    /// Those in use, ascending.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Edition>> {
+        self.list.iter()
+    }
+
     /// How many are in use.
     #[must_use]
     pub fn count(&self) -> usize {

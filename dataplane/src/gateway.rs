@@ -285,7 +285,7 @@ fn serve_pages(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::KernelCounts;
+    use crate::board::{KernelCounts, PortFacts};
     use crate::config::RunArgs;
     use crate::control::{Question, Topic, ask};
     use crate::journal::sample;
@@ -326,6 +326,9 @@ mod tests {
         }
         fn tend(&mut self) -> Vec<String> {
             Vec::new()
+        }
+        fn ports(&self) -> [PortFacts; 2] {
+            Default::default()
         }
         fn set_policy(&mut self, part: &Classification) -> io::Result<()> {
             if self.stubborn {

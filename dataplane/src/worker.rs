@@ -19,7 +19,7 @@ use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::board::{Board, MatcherState, Totals, WorkerState};
+use crate::board::{Board, Census, MatcherState, Totals, WorkerState};
 use crate::edition::Editions;
 use crate::journal::Sink;
 use crate::loaded::Sides;
@@ -103,6 +103,13 @@ pub enum Request {
         into: Vec<SessionView>,
         /// Where to send them.
         reply: Sender<Vec<SessionView>>,
+    },
+    /// Its sessions counted, by row of [`Editions::tops`].
+    Census {
+        /// Where to count; made by who asks. Rows that it has no place for are left out.
+        into: Vec<Census>,
+        /// Where to send it.
+        reply: Sender<Vec<Census>>,
     },
     /// Take a policy over: sessions that begin from then on are under it.
     Reload(Box<Reload>),
@@ -269,6 +276,17 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 let room = into.capacity();
                 into.extend(self.engine.sessions().take(room));
                 // Whoever asked may have gone.
+                let _ = reply.try_send(into);
+                Ok(())
+            }
+            Request::Census { mut into, reply } => {
+                for session in self.engine.sessions() {
+                    let edition = self.editions.of(session.tag.generation);
+                    let row = edition.and_then(|edition| edition.top(&session.tag));
+                    if let Some(census) = row.and_then(|row| into.get_mut(row)) {
+                        census.count(&session);
+                    }
+                }
                 let _ = reply.try_send(into);
                 Ok(())
             }
