@@ -4,7 +4,7 @@ use std::io;
 
 use inspect::frame::{Memory, Pool};
 
-use crate::board::KernelCounts;
+use crate::board::{KernelCounts, PortFacts};
 use crate::port::Port;
 use crate::port::xdp::{self, Classification};
 
@@ -25,6 +25,8 @@ pub trait Backend {
     fn notices(&self) -> Vec<String>;
     /// Looks after the ports, about once a second, and says what changed.
     fn tend(&mut self) -> Vec<String>;
+    /// What the ports turned out to be.
+    fn ports(&self) -> [PortFacts; 2];
     /// Makes the kernel judge by another policy.
     ///
     /// # Errors
@@ -53,6 +55,18 @@ impl Backend for xdp::Gateway {
 
     fn tend(&mut self) -> Vec<String> {
         xdp::Gateway::tend(self).into_iter().map(|notice| notice.text).collect()
+    }
+
+    fn ports(&self) -> [PortFacts; 2] {
+        xdp::Gateway::ports(self).map(|info| PortFacts {
+            mode: info.mode.map(|mode| match mode {
+                xdp::Mode::Native => "native",
+                xdp::Mode::Skb => "skb",
+            }),
+            zero_copy: info.zero_copy,
+            mtu: info.mtu,
+            driver: info.driver.clone(),
+        })
     }
 
     fn set_policy(&mut self, policy: &Classification) -> io::Result<()> {

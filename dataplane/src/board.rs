@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use artifact::format::Artifact;
 use inspect::counter::Counters;
+use inspect::engine::{GENERATION_LIMIT, SessionState, SessionView};
 
 use crate::edition::{Edition, Editions, Register};
 use crate::journal::JournalStatus;
@@ -84,8 +85,8 @@ pub struct Totals {
     pub chunks: u64,
     /// Records that the journal could not take.
     pub records_lost: u64,
-    /// The oldest policy under which the worker had a session when it last looked.
-    pub oldest_generation: u32,
+    /// Numbers of the policies under which the worker has sessions, and of the one in force, which fills the rest.
+    pub generations: [u32; GENERATION_LIMIT],
     /// Nanoseconds spent with frames.
     pub busy_nanos: u64,
     /// Nanoseconds since the start.
@@ -102,6 +103,56 @@ impl WorkerState {
     pub fn new(editions: &Editions) -> Self {
         Self { counters: Counters::default(), tally: Tally::new(editions), totals: Totals::default() }
     }
+}
+
+/// Sessions of one top-level class that there are now, and what they carried so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Both ends have agreed to talk.
+    pub established: u64,
+    /// The handshake is under way.
+    pub half_open: u64,
+    /// Ending, or being refused.
+    pub terminating: u64,
+    /// Segments forwarded.
+    pub packets: u64,
+    /// Payload octets forwarded.
+    pub bytes: u64,
+}
+
+impl Census {
+    /// Counts a session.
+    pub fn count(&mut self, session: &SessionView) {
+        match session.state {
+            SessionState::Opening => self.half_open += 1,
+            SessionState::Open => self.established += 1,
+            SessionState::Closing => self.terminating += 1,
+        }
+        self.packets += session.packets.iter().sum::<u64>();
+        self.bytes += session.bytes.iter().sum::<u64>();
+    }
+
+    /// Adds those of another worker.
+    pub fn add(&mut self, other: &Census) {
+        self.established += other.established;
+        self.half_open += other.half_open;
+        self.terminating += other.terminating;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What a port turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PortFacts {
+    /// How the XDP program is attached; `None` while the interface is gone.
+    pub mode: Option<&'static str>,
+    /// Whether the driver reads and writes the frames' memory itself.
+    pub zero_copy: bool,
+    /// Longest IP packet, in octets.
+    pub mtu: u32,
+    /// Driver.
+    pub driver: String,
 }
 
 /// Frames and octets by what the kernel's part of the gateway did with them.
@@ -136,6 +187,8 @@ pub struct Board {
     pub journal: Arc<JournalStatus>,
     /// What the kernel's part of the gateway did with frames, for both ports.
     kernel: Mutex<[KernelCounts; 2]>,
+    /// What the ports turned out to be.
+    port_facts: Mutex<[PortFacts; 2]>,
     workers: Vec<Mutex<WorkerState>>,
 }
 
@@ -163,6 +216,7 @@ impl Board {
             port_restarts: AtomicU64::new(0),
             journal,
             kernel: Mutex::default(),
+            port_facts: Mutex::default(),
             workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&editions))).collect(),
             register: Arc::new(Register::new(editions)),
             reloads: AtomicU64::new(0),
@@ -219,6 +273,17 @@ impl Board {
     /// Takes over what the kernel's part did.
     pub fn set_kernel(&self, counts: [KernelCounts; 2]) {
         *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// What the ports turned out to be.
+    #[must_use]
+    pub fn port_facts(&self) -> [PortFacts; 2] {
+        self.port_facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what the ports turned out to be.
+    pub fn set_port_facts(&self, facts: [PortFacts; 2]) {
+        *self.port_facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
     }
 
     /// Whether frames flow.

@@ -55,6 +55,7 @@ Exits 0 when the capture was read to its end, 1 when the policy or the capture i
 const SHOW_EXAMPLE: &str = "\
 Examples:
   postern show sessions detail
+  postern show zone-pair in-out
   postern show statistics --json
 Exits 0 with an answer, 1 when no gateway answers at the socket, 2 on wrong usage.";
 
@@ -169,15 +170,26 @@ pub struct ShowArgs {
 }
 
 /// What to show.
-#[derive(Debug, Subcommand, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Subcommand, Clone, PartialEq, Eq)]
 pub enum What {
+    /// The policy in force
+    Policy,
+    /// The two ports: what they are bound to, what they carried
+    Interfaces,
     /// Sessions under way
     Sessions {
         /// With `detail`: times, octets, and what decides
         detail: Option<Detail>,
     },
+    /// Zone-pairs with their classes and what these counted
+    ZonePair {
+        /// Only this one
+        name: Option<String>,
+    },
     /// Counters since the start
     Statistics,
+    /// All of it
+    All,
 }
 
 /// The word `detail`.
@@ -409,7 +421,7 @@ mod tests {
                  --drain-seconds --config",
             ),
             ("replay", "--policy --in --out --events --zone --checksum"),
-            ("show", "--control --json sessions statistics"),
+            ("show", "--control --json policy interfaces sessions zone-pair statistics all"),
             ("reload", "--policy --control"),
         ] {
             let help = cli.find_subcommand_mut(name).unwrap().render_long_help().to_string();

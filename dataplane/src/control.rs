@@ -14,10 +14,11 @@ use inspect::engine::SessionView;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::board::Board;
+use crate::board::{Board, Census};
 use crate::edition::Editions;
 use crate::journal::json::timestamp;
 use crate::journal::names::Names;
+use crate::overview;
 use crate::reload::Reloader;
 use crate::statistics;
 use crate::worker::Request;
@@ -43,8 +44,14 @@ pub enum Question {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topic {
+    /// The policy in force.
+    Policy,
+    /// The two ports.
+    Interfaces,
     /// Sessions under way.
     Sessions,
+    /// Zone-pairs, their classes, and what these counted.
+    ZonePairs,
     /// Counters.
     Statistics,
 }
@@ -136,34 +143,45 @@ fn answer(stream: UnixStream, source: &Source) -> io::Result<()> {
 fn respond(question: Question, source: &Source) -> Result<Value, String> {
     Ok(match question {
         Question::Show(Topic::Statistics) => statistics::everything(&source.board),
+        Question::Show(Topic::Policy) => overview::policy(&source.board),
+        Question::Show(Topic::Interfaces) => overview::interfaces(&source.board),
         Question::Show(Topic::Sessions) => sessions(source),
+        Question::Show(Topic::ZonePairs) => zone_pairs(source),
         Question::Reload(path) => source.reloader.reload(&path)?,
     })
 }
 
-fn sessions(source: &Source) -> Value {
-    let mut all = Vec::new();
-    let mut is_partial = false;
-    for worker in &source.workers {
+/// What each worker answers; `None` for one that is gone, or too busy to say.
+fn ask_workers<T>(source: &Source, request: impl Fn(Sender<T>) -> Request) -> Vec<Option<T>> {
+    let ask = |worker: &Sender<Request>| {
         let (reply, replies) = crossbeam_channel::bounded(1);
-        let into = Vec::with_capacity(source.session_limit);
-        let views = worker
-            .send_timeout(Request::Sessions { into, reply }, TIME_LIMIT)
-            .ok()
-            .and_then(|()| replies.recv_timeout(TIME_LIMIT).ok());
-        match views {
-            Some(views) => {
-                is_partial |= views.len() >= source.session_limit;
-                all.extend(views);
-            }
-            // It is gone, or too busy to say.
-            None => is_partial = true,
-        }
+        worker.send_timeout(request(reply), TIME_LIMIT).ok()?;
+        replies.recv_timeout(TIME_LIMIT).ok()
+    };
+    source.workers.iter().map(ask).collect()
+}
+
+fn zone_pairs(source: &Source) -> Value {
+    let mut sum = vec![Census::default(); source.board.editions().tops.len()];
+    let count = sum.len();
+    let all = ask_workers(source, |reply| Request::Census { into: vec![Census::default(); count], reply });
+    let is_partial = all.iter().any(Option::is_none);
+    for census in all.iter().flatten() {
+        sum.iter_mut().zip(census).for_each(|(sum, census)| sum.add(census));
     }
+    overview::zone_pairs(&source.board, &sum, is_partial)
+}
+
+fn sessions(source: &Source) -> Value {
+    let limit = source.session_limit;
+    let views = ask_workers(source, |reply| Request::Sessions { into: Vec::with_capacity(limit), reply });
+    let is_partial = views.iter().any(|views| views.as_ref().is_none_or(|views| views.len() >= limit));
+    let mut all: Vec<_> = views.into_iter().flatten().flatten().collect();
     all.sort_by_key(|view| view.tag.id);
     let editions = source.board.editions();
     let sessions: Vec<_> = all.iter().map(|view| session(view, &source.board, &editions)).collect();
-    json!({"count": sessions.len(), "partial": is_partial, "sessions": sessions})
+    let form = overview::form_word(&editions.current().policy);
+    json!({"form": form, "count": sessions.len(), "partial": is_partial, "sessions": sessions})
 }
 
 fn session(view: &SessionView, board: &Board, editions: &Editions) -> Value {
@@ -182,6 +200,7 @@ fn session(view: &SessionView, board: &Board, editions: &Editions) -> Value {
         "created": timestamp(board.epoch.saturating_add(view.created.as_nanos())),
         "created_seconds_ago": ago(view.created.as_nanos()),
         "last_heard_seconds_ago": ago(view.last_heard.as_nanos()),
+        "pkts_toserver": view.packets[0], "pkts_toclient": view.packets[1],
         "bytes_toserver": view.bytes[0], "bytes_toclient": view.bytes[1],
         "zone_pair": names.zone_pair, "class": names.top_class, "policy": names.policy(),
     })
@@ -226,6 +245,7 @@ mod tests {
             created: Instant::ZERO,
             last_heard: Instant::ZERO,
             bytes: [48, 99],
+            packets: [5, 4],
         }
     }
 
@@ -241,9 +261,17 @@ mod tests {
         std::thread::spawn(move || serve(&listener, &source));
         std::thread::spawn(move || {
             for request in asked {
-                let Request::Sessions { mut into, reply } = request else { panic!("not asked for") };
-                into.push(view());
-                reply.send(into).unwrap();
+                match request {
+                    Request::Sessions { mut into, reply } => {
+                        into.push(view());
+                        reply.send(into).unwrap();
+                    }
+                    Request::Census { mut into, reply } => {
+                        into[0].count(&view());
+                        reply.send(into).unwrap();
+                    }
+                    Request::Reload(_) => panic!("nobody asked for it"),
+                }
             }
         });
         control
@@ -262,6 +290,15 @@ mod tests {
             (Some("192.0.2.1"), Some("SIS_OPEN"))
         );
         assert_eq!(first["class"], "mail");
+        let zone_pairs = ask(&path, &Question::Show(Topic::ZonePairs)).unwrap();
+        let class = &zone_pairs["zone_pairs"][0]["classes"][0];
+        assert_eq!((&class["established"], &class["packets"]), (&1.into(), &9.into()));
+        assert_eq!(class["smtp"]["classes"][0]["matches"][0], "sender address regex bad-senders");
+        let policy = ask(&path, &Question::Show(Topic::Policy)).unwrap();
+        assert_eq!((&policy["form"], &policy["generation"]), (&"zone".into(), &0.into()));
+        assert_eq!(policy["zone_pairs"][0]["source"], "inside");
+        let interfaces = ask(&path, &Question::Show(Topic::Interfaces)).unwrap();
+        assert_eq!(interfaces["ports"][0]["inbound"][0], "firewall");
         let statistics = ask(&path, &Question::Show(Topic::Statistics)).unwrap();
         assert_eq!(statistics["counters"]["frames_received_a"], 0);
         assert_eq!(statistics["policy"]["digest"], "ab".repeat(32));

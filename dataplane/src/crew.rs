@@ -9,7 +9,7 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use inspect::engine::{Config, Engine};
+use inspect::engine::{Config, Engine, GENERATION_LIMIT};
 use sd_notify::NotifyState;
 
 use crate::backend::Backend;
@@ -94,6 +94,7 @@ impl Crew<'_> {
             threads.push(thread.map_err(|error| Trouble::Worker(error.to_string()))?);
         }
         drop(reports);
+        self.board.set_port_facts(backend.ports());
         let result = self.supervise(backend, &own_switch, &reported, threads.len());
         own_switch.stop();
         for thread in threads {
@@ -151,6 +152,7 @@ impl Crew<'_> {
                     say(&notice);
                 }
                 self.board.set_kernel(backend.kernel());
+                self.board.set_port_facts(backend.ports());
             }
         }
     }
@@ -158,6 +160,16 @@ impl Crew<'_> {
     /// Brings a policy into force: see [`crate::gate`] for the order.
     fn reload<B: Backend>(&mut self, backend: &mut B, order: Order) -> Result<(), String> {
         let Order { loaded, sides, prepared, .. } = order;
+        // What the board knows may be one reload old.
+        let is_full = |generations: [u32; GENERATION_LIMIT]| {
+            generations[GENERATION_LIMIT - 3] < generations[GENERATION_LIMIT - 2]
+        };
+        if self.board.workers().iter().any(|worker| is_full(worker.totals.generations)) {
+            return Err(format!(
+                "sessions still live under {} older policies; try again when some have ended",
+                GENERATION_LIMIT - 2
+            ));
+        }
         let part = Classification::from_policy(&loaded.artifact.policy, sides);
         backend
             .set_policy(&self.gate.before(&part))
@@ -202,13 +214,18 @@ impl Crew<'_> {
     /// Forgets policies under which no worker has a session any more.
     fn forget_old<B: Backend>(&mut self, backend: &mut B) {
         let editions = self.board.editions();
-        if editions.oldest().generation == editions.current().generation {
+        if editions.count() == 1 {
             return;
         }
-        let oldest = self.board.workers().iter().map(|worker| worker.totals.oldest_generation).min();
-        let Some(oldest) = oldest.filter(|oldest| *oldest > editions.oldest().generation) else { return };
-        self.board.register.set(Arc::new(editions.since(oldest)));
-        if self.gate.forget(oldest)
+        let now = editions.current().generation;
+        let used: Vec<_> = self.board.workers().iter().map(|worker| worker.totals.generations).collect();
+        // Who has not published since the last change may have begun sessions that are not known here.
+        if !used.iter().all(|generations| generations.contains(&now)) {
+            return;
+        }
+        let in_use = |generation| used.iter().any(|generations| generations.contains(&generation));
+        self.board.register.set(Arc::new(editions.only(in_use)));
+        if self.gate.forget(in_use)
             && let Err(error) = backend.set_policy(&self.gate.now())
         {
             say(&format!("the kernel still inspects what an old policy did: {error}"));
@@ -218,9 +235,8 @@ impl Crew<'_> {
     /// All workers have ended, and all sessions with them: only the policy in force is left.
     pub(crate) fn start_over(&mut self) {
         let editions = self.board.editions();
-        let now = editions.current().generation;
-        self.board.register.set(Arc::new(editions.since(now)));
-        self.gate.forget(now);
+        self.board.register.set(Arc::new(editions.only(|_| false)));
+        self.gate.forget(|_| false);
     }
 
     /// Frames flow: says so once to people, and to systemd.
@@ -251,6 +267,7 @@ impl Crew<'_> {
         let core = self.cores.get(number).copied();
         let engine_config = Config {
             ports: self.sides,
+            generation: editions.current().generation,
             flow_limit: usize::try_from(limits.flow_limit).unwrap_or(usize::MAX),
             hash_key: random_key(),
             verify_checksums: self.config.checksum == Checksum::Verify,

@@ -121,12 +121,12 @@ impl Editions {
         next
     }
 
-    /// These without the ones before `oldest`, under which no session is left. The one in force stays.
+    /// These without the ones under which no session is left. The one in force stays.
     #[must_use]
-    pub fn since(&self, oldest: u32) -> Self {
+    pub fn only(&self, in_use: impl Fn(u32) -> bool) -> Self {
         let mut rest = self.clone();
         let last = self.current().generation;
-        rest.list.retain(|edition| edition.generation >= oldest.min(last));
+        rest.list.retain(|edition| edition.generation == last || in_use(edition.generation));
         rest
     }
 
@@ -137,10 +137,15 @@ impl Editions {
         &self.list[self.list.len() - 1]
     }
 
-    /// The oldest under which there may be sessions.
+    /// Those in use, ascending.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Edition>> {
+        self.list.iter()
+    }
+
+    /// How many are in use.
     #[must_use]
-    pub fn oldest(&self) -> &Arc<Edition> {
-        &self.list[0]
+    pub fn count(&self) -> usize {
+        self.list.len()
     }
 
     /// The one with this number, if it is in use.
@@ -213,7 +218,7 @@ mod tests {
         assert_eq!((old.class(&flow, 0), old.class(&flow, 1)), (Some(0), None));
         assert_eq!((new.class(&flow, 0), new.class(&flow, 1)), (Some(1), Some(0)));
         assert_eq!((old.top(&flow), new.top(&flow)), (Some(0), Some(1)));
-        assert_eq!((second.current().generation, second.oldest().generation), (1, 0));
+        assert_eq!((second.current().generation, second.count()), (1, 2));
     }
 
     #[test]
@@ -232,8 +237,8 @@ mod tests {
             0,
             "no session: the one in force"
         );
-        let rest = second.since(1);
+        let rest = second.only(|_| false);
         assert!(rest.of(0).is_none() && rest.classes.len() == 1, "rows outlive their edition");
-        assert_eq!(rest.since(9).current().generation, 1, "the one in force stays");
+        assert_eq!((rest.current().generation, rest.count()), (1, 1), "the one in force stays");
     }
 }

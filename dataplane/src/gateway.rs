@@ -285,17 +285,25 @@ fn serve_pages(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::KernelCounts;
+    use crate::board::{KernelCounts, PortFacts};
     use crate::config::RunArgs;
-    use crate::control::{Question, ask};
+    use crate::control::{Question, Topic, ask};
     use crate::journal::sample;
     use crate::port::memory::MemoryPort;
     use inspect::frame::{Pool, VecMemory};
+    use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
 
+    const STATISTICS: Question = Question::Show(Topic::Statistics);
+
     /// A backend whose ports nobody sends to; `broken` of them fail at once.
+    #[derive(Default)]
     struct Quiet {
         broken: bool,
+        /// The kernel takes no policy.
+        stubborn: bool,
+        /// What the kernel was told.
+        told: Arc<Mutex<Vec<Classification>>>,
     }
 
     impl Backend for Quiet {
@@ -318,6 +326,16 @@ mod tests {
         }
         fn tend(&mut self) -> Vec<String> {
             Vec::new()
+        }
+        fn ports(&self) -> [PortFacts; 2] {
+            Default::default()
+        }
+        fn set_policy(&mut self, part: &Classification) -> io::Result<()> {
+            if self.stubborn {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            self.told.lock().unwrap().push(part.clone());
+            Ok(())
         }
         fn kernel(&self) -> [KernelCounts; 2] {
             [vec![("bridged", 1, 60)], Vec::new()]
@@ -342,13 +360,13 @@ mod tests {
 
     fn start(
         config: RunConfig,
-        open: impl FnMut() -> io::Result<Quiet> + Send + 'static,
+        mut open: impl FnMut() -> io::Result<Quiet> + Send + 'static,
     ) -> (Arc<Switch>, JoinHandle<Result<(), Failure>>) {
         let switch = Arc::new(Switch::default());
         let shared = Arc::clone(&switch);
         let thread = std::thread::spawn(move || {
             let loaded = Loaded::new(sample::artifact(sample::policy())).unwrap();
-            run(&config, &loaded, names(), &shared, open)
+            run(&config, &loaded, names(), &shared, |_| open())
         });
         (switch, thread)
     }
@@ -365,14 +383,104 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path());
         let path = config.control.clone();
-        let (switch, thread) = start(config, || Ok(Quiet { broken: false }));
-        assert!(eventually(|| ask(&path, Question::Statistics).is_ok_and(|all| all["ready"] == true)));
-        let statistics = ask(&path, Question::Statistics).unwrap();
+        let (switch, thread) = start(config, || Ok(Quiet::default()));
+        assert!(eventually(|| ask(&path, &STATISTICS).is_ok_and(|all| all["ready"] == true)));
+        let statistics = ask(&path, &STATISTICS).unwrap();
         assert_eq!(statistics["workers"].as_array().unwrap().len(), 2);
-        assert_eq!(ask(&path, Question::Sessions).unwrap()["count"], 0);
+        assert_eq!(ask(&path, &Question::Show(Topic::Sessions)).unwrap()["count"], 0);
         switch.drain();
         assert_eq!(thread.join().unwrap(), Ok(()));
         assert!(!path.exists(), "the control socket is gone");
+    }
+
+    /// A policy without patterns, for which no database is needed.
+    fn storable() -> artifact::model::Policy {
+        let mut policy = sample::policy();
+        policy.smtp[0].criteria[0].test = artifact::smtp::Test::CommandVerb("EVIL".into());
+        policy.conditions.push(artifact::model::Condition::Any);
+        policy.paths[0].classes.push(artifact::model::TopClass {
+            name: "class-default".into(),
+            mode: artifact::model::Mode::Any,
+            condition: 1,
+            matches: vec!["any".into()],
+            action: artifact::model::TopAction::Drop { log: false },
+            line: 0,
+        });
+        policy
+    }
+
+    /// An artifact in a file, whose policy inspects `port`.
+    fn artifact_at(folder: &Path, port: u16) -> std::path::PathBuf {
+        let mut policy = storable();
+        policy.smtp_ports = vec![port];
+        policy.paths[0].zone_pair = format!("to-{port}");
+        let path = folder.join(format!("{port}.postern"));
+        std::fs::write(&path, sample::artifact(policy).write()).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_new_policy_comes_into_force_in_steps() {
+        use crate::port::xdp::Action::{Drop, Inspect};
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(folder.path());
+        config.policy = artifact_at(folder.path(), 587);
+        let path = config.control.clone();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&told);
+        let (switch, thread) =
+            start(config, move || Ok(Quiet { told: Arc::clone(&shared), ..Quiet::default() }));
+        let statistics = || ask(&path, &STATISTICS).unwrap();
+        assert!(eventually(|| ask(&path, &STATISTICS).is_ok_and(|all| all["ready"] == true)));
+
+        let answer = ask(&path, &Question::Reload(artifact_at(folder.path(), 2525))).unwrap();
+        assert_eq!(answer["generation"], 1);
+        assert_eq!((&statistics()["reloads"], &statistics()["policy"]["generation"]), (&1.into(), &1.into()));
+        // Nobody has a session under the old policy, so the kernel soon forgets it.
+        assert!(eventually(|| told.lock().unwrap().len() == 3));
+        let steps: Vec<_> = told
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|part| [25, 2525].map(|port| part.ingress[0].tcp(port)))
+            .collect();
+        assert_eq!(steps, [[Inspect, Inspect], [Inspect, Inspect], [Drop, Inspect]]);
+
+        switch.ask_reload();
+        assert!(eventually(|| statistics()["reloads"] == 2), "SIGHUP reads the file of the start");
+        assert!(eventually(|| told.lock().unwrap().last().unwrap().ingress[0].tcp(587) == Inspect));
+        switch.stop();
+        assert_eq!(thread.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_used_leaves_the_old_one_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let path = config.control.clone();
+        let (switch, thread) = start(config, || Ok(Quiet { stubborn: true, ..Quiet::default() }));
+        assert!(eventually(|| ask(&path, &STATISTICS).is_ok_and(|all| all["ready"] == true)));
+        let reload = |file: &Path| ask(&path, &Question::Reload(file.into())).unwrap_err().to_string();
+
+        let file = folder.path().join("mail.policy");
+        std::fs::write(&file, "zone security inside").unwrap();
+        assert!(reload(&file).starts_with(&format!("--policy {}: ", file.display())));
+        let mut policy = storable();
+        policy.ports[1].name = "dmz".into();
+        std::fs::write(&file, sample::artifact(policy).write()).unwrap();
+        assert!(reload(&file).ends_with("the policy has no zone `outside` (it has `inside`, `dmz`)"));
+        let good = artifact_at(folder.path(), 2525);
+        assert!(reload(&good).starts_with("the kernel did not take the policy: "));
+
+        let args = crate::config::ReloadArgs { policy: file, control: path.clone() };
+        let failure = crate::reload::command(&args).unwrap_err();
+        assert!(failure.to_string().starts_with("not reloaded: --policy "), "{failure}");
+        assert_eq!(failure.status(), 1);
+        let statistics = ask(&path, &STATISTICS).unwrap();
+        assert_eq!((&statistics["reload_failures"], &statistics["reloads"]), (&4.into(), &0.into()));
+        assert_eq!(statistics["policy"]["generation"], 0);
+        switch.stop();
+        assert_eq!(thread.join().unwrap(), Ok(()));
     }
 
     #[test]
@@ -383,11 +491,11 @@ mod tests {
         let opened = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&opened);
         let (switch, thread) = start(config, move || match counter.fetch_add(1, Ordering::Relaxed) {
-            0 => Ok(Quiet { broken: true }),
+            0 => Ok(Quiet { broken: true, ..Quiet::default() }),
             1 => Err(io::Error::other("still gone")),
-            _ => Ok(Quiet { broken: false }),
+            _ => Ok(Quiet::default()),
         });
-        assert!(eventually(|| ask(&path, Question::Statistics).is_ok_and(|all| all["ready"] == true)));
+        assert!(eventually(|| ask(&path, &STATISTICS).is_ok_and(|all| all["ready"] == true)));
         assert_eq!(opened.load(Ordering::Relaxed), 3);
         switch.stop();
         assert_eq!(thread.join().unwrap(), Ok(()));

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod loaded;
 pub mod matcher;
 pub mod metrics;
+pub mod overview;
 pub mod placement;
 pub mod port;
 pub mod reload;

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use inspect::engine::Engine;
+use inspect::engine::{Engine, GENERATION_LIMIT};
 use inspect::engine::{SessionState as State, SessionView};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::board::{Board, MatcherState, Totals, WorkerState};
+use crate::board::{Board, Census, MatcherState, Totals, WorkerState};
 use crate::edition::Editions;
 use crate::journal::Sink;
 use crate::loaded::Sides;
@@ -31,8 +31,6 @@ use crate::tally::Tally;
 const TICK: Duration = Duration::from_millis(1);
 /// How often counters are published and requests answered.
 const PUBLISH: Duration = Duration::from_millis(100);
-/// How often sessions are looked through for old policies.
-const CENSUS: Duration = Duration::from_secs(1);
 /// How long an ending session must have been silent before a stopping worker gives it up.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long an idle worker sleeps where a port has nothing to wait for.
@@ -105,6 +103,13 @@ pub enum Request {
         into: Vec<SessionView>,
         /// Where to send them.
         reply: Sender<Vec<SessionView>>,
+    },
+    /// Its sessions counted, by row of [`Editions::tops`].
+    Census {
+        /// Where to count; made by who asks. Rows that it has no place for are left out.
+        into: Vec<Census>,
+        /// Where to send it.
+        reply: Sender<Vec<Census>>,
     },
     /// Take a policy over: sessions that begin from then on are under it.
     Reload(Box<Reload>),
@@ -228,6 +233,10 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         let lost_in_engine = self.engine.journal_mut().lost_count;
         self.state.counters.clone_from(self.engine.counters());
         let totals = &mut self.state.totals;
+        totals.generations = [self.engine.generation(); GENERATION_LIMIT];
+        for (place, generation) in totals.generations.iter_mut().zip(self.engine.generations()) {
+            *place = generation;
+        }
         totals.chunks_free = self.pool.free_count() as u64;
         totals.levels = [self.ports[0].level(), self.ports[1].level()];
         totals.records_lost = self.sink.lost_count() + lost_in_engine;
@@ -257,36 +266,49 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         let mut sessions = self.engine.sessions();
         sessions.all(|session| session.state == State::Closing && now.since(session.last_heard) >= LINGER)
     }
-
-    /// The oldest policy under which it has a session; the one in force when there is none.
-    fn oldest_generation(&self) -> u32 {
-        let now = self.editions.current().generation;
-        self.engine.sessions().map(|session| session.tag.generation).min().unwrap_or(now)
-    }
 }
 
 /// Live, with patterns: what a capture's worker is never asked.
 impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
-    fn answer(&mut self, request: Request) {
+    fn answer(&mut self, request: Request) -> io::Result<()> {
         match request {
             Request::Sessions { mut into, reply } => {
                 let room = into.capacity();
                 into.extend(self.engine.sessions().take(room));
                 // Whoever asked may have gone.
                 let _ = reply.try_send(into);
+                Ok(())
+            }
+            Request::Census { mut into, reply } => {
+                for session in self.engine.sessions() {
+                    let edition = self.editions.of(session.tag.generation);
+                    let row = edition.and_then(|edition| edition.top(&session.tag));
+                    if let Some(census) = row.and_then(|row| into.get_mut(row)) {
+                        census.count(&session);
+                    }
+                }
+                let _ = reply.try_send(into);
+                Ok(())
             }
             Request::Reload(reload) => self.reload(*reload),
         }
     }
 
-    fn reload(&mut self, reload: Reload) {
+    fn reload(&mut self, reload: Reload) -> io::Result<()> {
+        self.report();
         let Reload { editions, prepared, sides, done } = reload;
         let policy = Arc::clone(&editions.current().policy);
-        self.engine.reload(policy, prepared.matcher(Rc::clone(&self.usage)), sides);
+        let matcher = prepared.matcher(Rc::clone(&self.usage));
+        let taken = self.engine.reload(policy, matcher, sides);
+        if taken != Ok(editions.current().generation) {
+            // Workers under different policies would be worse than starting over.
+            return Err(io::Error::other("a policy could not be taken over"));
+        }
         self.state.tally.grow(&editions);
         self.editions = editions;
         // Whoever asked may have given up.
         let _ = done.try_send(());
+        Ok(())
     }
 
     /// Moves frames until `switch` says stop, or drain and no session is left. `spin` is how long it looks
@@ -305,7 +327,6 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
         let clock = || Instant::from_nanos(board.origin.elapsed().as_nanos() as u64);
         let start = clock();
         let (mut tick_at, mut publish_at, mut idle_since) = (start, start, None);
-        let mut census_at = start;
         let mut last = start;
         let mut was_busy = false;
         loop {
@@ -322,14 +343,10 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 tick_at = now + TICK;
             }
             if now >= publish_at {
-                if now >= census_at {
-                    self.state.totals.oldest_generation = self.oldest_generation();
-                    census_at = now + CENSUS;
-                }
                 self.state.totals.total_nanos = now.since(start).as_nanos() as u64;
                 board.publish(number, self.state());
                 while let Ok(request) = requests.try_recv() {
-                    self.answer(request);
+                    self.answer(request)?;
                 }
                 let is_done = switch.is_stopped() || (switch.is_draining() && self.is_drained(now));
                 if is_done {
