@@ -349,6 +349,7 @@ mod tests {
             alert: true,
             audit_trail: false,
             max_data: None,
+            settings: artifact::settings::Settings::default(),
         }
     }
 
