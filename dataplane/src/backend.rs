@@ -1,10 +1,12 @@
 //! What a gateway is built on: sockets on two interfaces, or whatever a test puts in their place.
 
+use std::io;
+
 use inspect::frame::{Memory, Pool};
 
-use crate::board::KernelCounts;
+use crate::board::{KernelCounts, PortFacts};
 use crate::port::Port;
-use crate::port::xdp;
+use crate::port::xdp::{self, Classification};
 
 /// What a gateway is built on: it has a seat for each worker and looks after its ports.
 pub trait Backend {
@@ -23,6 +25,13 @@ pub trait Backend {
     fn notices(&self) -> Vec<String>;
     /// Looks after the ports, about once a second, and says what changed.
     fn tend(&mut self) -> Vec<String>;
+    /// What the ports turned out to be.
+    fn ports(&self) -> [PortFacts; 2];
+    /// Makes the kernel judge by another policy.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then the one before holds.
+    fn set_policy(&mut self, policy: &Classification) -> io::Result<()>;
     /// What the kernel's part did with frames.
     fn kernel(&self) -> [KernelCounts; 2];
 }
@@ -46,6 +55,22 @@ impl Backend for xdp::Gateway {
 
     fn tend(&mut self) -> Vec<String> {
         xdp::Gateway::tend(self).into_iter().map(|notice| notice.text).collect()
+    }
+
+    fn ports(&self) -> [PortFacts; 2] {
+        xdp::Gateway::ports(self).map(|info| PortFacts {
+            mode: info.mode.map(|mode| match mode {
+                xdp::Mode::Native => "native",
+                xdp::Mode::Skb => "skb",
+            }),
+            zero_copy: info.zero_copy,
+            mtu: info.mtu,
+            driver: info.driver.clone(),
+        })
+    }
+
+    fn set_policy(&mut self, policy: &Classification) -> io::Result<()> {
+        xdp::Gateway::set_policy(self, policy)
     }
 
     fn kernel(&self) -> [KernelCounts; 2] {

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use artifact::format::Artifact;
-use artifact::model::Policy;
 use inspect::counter::Counters;
+use inspect::engine::{GENERATION_LIMIT, SessionState, SessionView};
 
+use crate::edition::{Edition, Editions, Register};
 use crate::journal::JournalStatus;
 use crate::port::Level;
-use crate::tally::{Layout, Tally};
+use crate::tally::Tally;
 
 /// Upper ends of the burst histogram's buckets, in nanoseconds; the last bucket has none.
 pub const BURST_BUCKETS: [u64; 12] = [
@@ -84,6 +85,8 @@ pub struct Totals {
     pub chunks: u64,
     /// Records that the journal could not take.
     pub records_lost: u64,
+    /// Numbers of the policies under which the worker has sessions, and of the one in force, which fills the rest.
+    pub generations: [u32; GENERATION_LIMIT],
     /// Nanoseconds spent with frames.
     pub busy_nanos: u64,
     /// Nanoseconds since the start.
@@ -97,9 +100,59 @@ pub struct Totals {
 impl WorkerState {
     /// A worker that has done nothing yet.
     #[must_use]
-    pub fn new(layout: &Layout) -> Self {
-        Self { counters: Counters::default(), tally: Tally::new(layout), totals: Totals::default() }
+    pub fn new(editions: &Editions) -> Self {
+        Self { counters: Counters::default(), tally: Tally::new(editions), totals: Totals::default() }
     }
+}
+
+/// Sessions of one top-level class that there are now, and what they carried so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Both ends have agreed to talk.
+    pub established: u64,
+    /// The handshake is under way.
+    pub half_open: u64,
+    /// Ending, or being refused.
+    pub terminating: u64,
+    /// Segments forwarded.
+    pub packets: u64,
+    /// Payload octets forwarded.
+    pub bytes: u64,
+}
+
+impl Census {
+    /// Counts a session.
+    pub fn count(&mut self, session: &SessionView) {
+        match session.state {
+            SessionState::Opening => self.half_open += 1,
+            SessionState::Open => self.established += 1,
+            SessionState::Closing => self.terminating += 1,
+        }
+        self.packets += session.packets.iter().sum::<u64>();
+        self.bytes += session.bytes.iter().sum::<u64>();
+    }
+
+    /// Adds those of another worker.
+    pub fn add(&mut self, other: &Census) {
+        self.established += other.established;
+        self.half_open += other.half_open;
+        self.terminating += other.terminating;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What a port turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PortFacts {
+    /// How the XDP program is attached; `None` while the interface is gone.
+    pub mode: Option<&'static str>,
+    /// Whether the driver reads and writes the frames' memory itself.
+    pub zero_copy: bool,
+    /// Longest IP packet, in octets.
+    pub mtu: u32,
+    /// Driver.
+    pub driver: String,
 }
 
 /// Frames and octets by what the kernel's part of the gateway did with them.
@@ -108,14 +161,14 @@ pub type KernelCounts = Vec<(&'static str, u64, u64)>;
 /// What the gateway is and does.
 #[derive(Debug)]
 pub struct Board {
-    /// The policy in force.
-    pub policy: Arc<Policy>,
-    /// SHA-256 of its text, in hexadecimal.
-    pub digest: String,
+    /// The policies that decide.
+    pub register: Arc<Register>,
+    /// Times another policy came into force.
+    pub reloads: AtomicU64,
+    /// Times one was asked for and did not.
+    pub reload_failures: AtomicU64,
     /// What the pattern library says of itself.
     pub library: &'static str,
-    /// Where its classes stand in tallies.
-    pub layout: Arc<Layout>,
     /// Names of the two ports.
     pub port_names: [String; 2],
     /// Interfaces they are bound to, or the capture.
@@ -134,6 +187,8 @@ pub struct Board {
     pub journal: Arc<JournalStatus>,
     /// What the kernel's part of the gateway did with frames, for both ports.
     kernel: Mutex<[KernelCounts; 2]>,
+    /// What the ports turned out to be.
+    port_facts: Mutex<[PortFacts; 2]>,
     workers: Vec<Mutex<WorkerState>>,
 }
 
@@ -147,12 +202,10 @@ impl Board {
         worker_count: usize,
         journal: Arc<JournalStatus>,
     ) -> Self {
-        let policy = Arc::new(artifact.policy.clone());
-        let layout = Arc::new(Layout::new(&policy));
+        let editions = Editions::new(artifact);
         let (started, origin) = (SystemTime::now(), Instant::now());
         let epoch = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         Self {
-            digest: artifact.source_digest.iter().map(|octet| format!("{octet:02x}")).collect(),
             library: hyperscan::version(),
             port_names,
             interfaces,
@@ -163,10 +216,24 @@ impl Board {
             port_restarts: AtomicU64::new(0),
             journal,
             kernel: Mutex::default(),
-            workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&layout))).collect(),
-            layout,
-            policy,
+            port_facts: Mutex::default(),
+            workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&editions))).collect(),
+            register: Arc::new(Register::new(editions)),
+            reloads: AtomicU64::new(0),
+            reload_failures: AtomicU64::new(0),
         }
+    }
+
+    /// The policies that decide.
+    #[must_use]
+    pub fn editions(&self) -> Arc<Editions> {
+        self.register.get()
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn edition(&self) -> Arc<Edition> {
+        Arc::clone(self.editions().current())
     }
 
     /// Workers there are.
@@ -208,6 +275,17 @@ impl Board {
         *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
+    /// What the ports turned out to be.
+    #[must_use]
+    pub fn port_facts(&self) -> [PortFacts; 2] {
+        self.port_facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what the ports turned out to be.
+    pub fn set_port_facts(&self, facts: [PortFacts; 2]) {
+        *self.port_facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
     /// Whether frames flow.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -235,10 +313,10 @@ pub struct Sums {
 impl Sums {
     /// Those of `workers`.
     #[must_use]
-    pub fn of(workers: &[WorkerState], layout: &Layout) -> Self {
+    pub fn of(workers: &[WorkerState], editions: &Editions) -> Self {
         let mut sums = Self {
             counters: Counters::default(),
-            tally: Tally::new(layout),
+            tally: Tally::new(editions),
             matcher: MatcherState::default(),
         };
         for worker in workers {

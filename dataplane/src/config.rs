@@ -33,6 +33,9 @@ pub enum Command {
     /// Run a capture through a policy, as if it came by now
     #[command(after_help = REPLAY_EXAMPLE)]
     Replay(ReplayArgs),
+    /// Bring another compiled policy into force; sessions that exist keep theirs
+    #[command(after_help = RELOAD_EXAMPLE)]
+    Reload(ReloadArgs),
     /// Ask a running gateway
     #[command(after_help = SHOW_EXAMPLE)]
     Show(ShowArgs),
@@ -52,8 +55,16 @@ Exits 0 when the capture was read to its end, 1 when the policy or the capture i
 const SHOW_EXAMPLE: &str = "\
 Examples:
   postern show sessions detail
+  postern show zone-pair in-out
   postern show statistics --json
 Exits 0 with an answer, 1 when no gateway answers at the socket, 2 on wrong usage.";
+
+const RELOAD_EXAMPLE: &str = "\
+Example:
+  postern reload --policy mail.postern
+SIGHUP does the same with the file that `run` was given.
+Exits 0 when the policy is in force, 1 when it is bad (then the one before stays in force) or no gateway answers at the
+socket, 2 on wrong usage.";
 
 fn run_help() -> String {
     format!(
@@ -133,6 +144,17 @@ pub struct ReplayArgs {
     pub checksum: Checksum,
 }
 
+/// Arguments of `reload`.
+#[derive(Debug, Args, Clone)]
+pub struct ReloadArgs {
+    /// The compiled policy; the gateway reads it itself
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Socket of the gateway
+    #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]
+    pub control: PathBuf,
+}
+
 /// Arguments of `show`.
 #[derive(Debug, Args, Clone)]
 pub struct ShowArgs {
@@ -148,15 +170,26 @@ pub struct ShowArgs {
 }
 
 /// What to show.
-#[derive(Debug, Subcommand, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Subcommand, Clone, PartialEq, Eq)]
 pub enum What {
+    /// The policy in force
+    Policy,
+    /// The two ports: what they are bound to, what they carried
+    Interfaces,
     /// Sessions under way
     Sessions {
         /// With `detail`: times, octets, and what decides
         detail: Option<Detail>,
     },
+    /// Zone-pairs with their classes and what these counted
+    ZonePair {
+        /// Only this one
+        name: Option<String>,
+    },
     /// Counters since the start
     Statistics,
+    /// All of it
+    All,
 }
 
 /// The word `detail`.
@@ -388,7 +421,8 @@ mod tests {
                  --drain-seconds --config",
             ),
             ("replay", "--policy --in --out --events --zone --checksum"),
-            ("show", "--control --json sessions statistics"),
+            ("show", "--control --json policy interfaces sessions zone-pair statistics all"),
+            ("reload", "--policy --control"),
         ] {
             let help = cli.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(help.contains("Example"), "{name}: {help}");
@@ -402,7 +436,7 @@ mod tests {
             assert!(help.contains(limit.name), "{}: {help}", limit.name);
         }
         let top = cli.render_help().to_string();
-        for command in ["run", "replay", "show"] {
+        for command in ["run", "replay", "reload", "show"] {
             assert!(top.contains(&format!("\n  {command} ")), "{top}");
         }
     }

@@ -14,9 +14,12 @@ use inspect::engine::SessionView;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::board::Board;
+use crate::board::{Board, Census};
+use crate::edition::Editions;
 use crate::journal::json::timestamp;
 use crate::journal::names::Names;
+use crate::overview;
+use crate::reload::Reloader;
 use crate::statistics;
 use crate::worker::Request;
 
@@ -24,15 +27,31 @@ use crate::worker::Request;
 const QUESTION_LIMIT: u64 = 4096;
 /// How long a connection may take to ask, and a worker to answer.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
-/// How long an answer may take to be complete.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long an answer may take to be complete. A policy may have to be loaded for it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 
 /// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "show", rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Question {
+    /// To tell something.
+    Show(Topic),
+    /// To make the artifact at a path the policy in force.
+    Reload(PathBuf),
+}
+
+/// What can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topic {
+    /// The policy in force.
+    Policy,
+    /// The two ports.
+    Interfaces,
     /// Sessions under way.
     Sessions,
+    /// Zone-pairs, their classes, and what these counted.
+    ZonePairs,
     /// Counters.
     Statistics,
 }
@@ -89,6 +108,8 @@ pub struct Source {
     pub workers: Vec<Sender<Request>>,
     /// Sessions listed, per worker.
     pub session_limit: usize,
+    /// Brings another policy into force.
+    pub reloader: Reloader,
 }
 
 /// Answers for as long as the process lives.
@@ -108,7 +129,10 @@ fn answer(stream: UnixStream, source: &Source) -> io::Result<()> {
     let mut line = String::new();
     BufReader::new((&stream).take(QUESTION_LIMIT)).read_line(&mut line)?;
     let reply = match serde_json::from_str(&line) {
-        Ok(question) => json!({"ok": respond(question, source)}),
+        Ok(question) => match respond(question, source) {
+            Ok(answer) => json!({"ok": answer}),
+            Err(error) => json!({"error": error}),
+        },
         Err(error) => json!({"error": format!("not understood: {error}")}),
     };
     let mut text = reply.to_string();
@@ -116,39 +140,54 @@ fn answer(stream: UnixStream, source: &Source) -> io::Result<()> {
     (&stream).write_all(text.as_bytes())
 }
 
-fn respond(question: Question, source: &Source) -> Value {
-    match question {
-        Question::Statistics => statistics::everything(&source.board),
-        Question::Sessions => sessions(source),
+fn respond(question: Question, source: &Source) -> Result<Value, String> {
+    Ok(match question {
+        Question::Show(Topic::Statistics) => statistics::everything(&source.board),
+        Question::Show(Topic::Policy) => overview::policy(&source.board),
+        Question::Show(Topic::Interfaces) => overview::interfaces(&source.board),
+        Question::Show(Topic::Sessions) => sessions(source),
+        Question::Show(Topic::ZonePairs) => zone_pairs(source),
+        Question::Reload(path) => source.reloader.reload(&path)?,
+    })
+}
+
+/// What each worker answers; `None` for one that is gone, or too busy to say.
+fn ask_workers<T>(source: &Source, request: impl Fn(Sender<T>) -> Request) -> Vec<Option<T>> {
+    let ask = |worker: &Sender<Request>| {
+        let (reply, replies) = crossbeam_channel::bounded(1);
+        worker.send_timeout(request(reply), TIME_LIMIT).ok()?;
+        replies.recv_timeout(TIME_LIMIT).ok()
+    };
+    source.workers.iter().map(ask).collect()
+}
+
+fn zone_pairs(source: &Source) -> Value {
+    let mut sum = vec![Census::default(); source.board.editions().tops.len()];
+    let count = sum.len();
+    let all = ask_workers(source, |reply| Request::Census { into: vec![Census::default(); count], reply });
+    let is_partial = all.iter().any(Option::is_none);
+    for census in all.iter().flatten() {
+        sum.iter_mut().zip(census).for_each(|(sum, census)| sum.add(census));
     }
+    overview::zone_pairs(&source.board, &sum, is_partial)
 }
 
 fn sessions(source: &Source) -> Value {
-    let mut all = Vec::new();
-    let mut is_partial = false;
-    for worker in &source.workers {
-        let (reply, replies) = crossbeam_channel::bounded(1);
-        let into = Vec::with_capacity(source.session_limit);
-        let views = worker
-            .send_timeout(Request::Sessions { into, reply }, TIME_LIMIT)
-            .ok()
-            .and_then(|()| replies.recv_timeout(TIME_LIMIT).ok());
-        match views {
-            Some(views) => {
-                is_partial |= views.len() >= source.session_limit;
-                all.extend(views);
-            }
-            // It is gone, or too busy to say.
-            None => is_partial = true,
-        }
-    }
+    let limit = source.session_limit;
+    let views = ask_workers(source, |reply| Request::Sessions { into: Vec::with_capacity(limit), reply });
+    let is_partial = views.iter().any(|views| views.as_ref().is_none_or(|views| views.len() >= limit));
+    let mut all: Vec<_> = views.into_iter().flatten().flatten().collect();
     all.sort_by_key(|view| view.tag.id);
-    let sessions: Vec<_> = all.iter().map(|view| session(view, &source.board)).collect();
-    json!({"count": sessions.len(), "partial": is_partial, "sessions": sessions})
+    let editions = source.board.editions();
+    let sessions: Vec<_> = all.iter().map(|view| session(view, &source.board, &editions)).collect();
+    let form = overview::form_word(&editions.current().policy);
+    json!({"form": form, "count": sessions.len(), "partial": is_partial, "sessions": sessions})
 }
 
-fn session(view: &SessionView, board: &Board) -> Value {
-    let names = Names::of(&view.tag, &board.policy);
+fn session(view: &SessionView, board: &Board, editions: &Editions) -> Value {
+    let unknown = Arc::default();
+    let policy = editions.of(view.tag.generation).map_or(&unknown, |edition| &edition.policy);
+    let names = Names::of(&view.tag, policy);
     let now = board.origin.elapsed().as_nanos() as u64;
     let ago = |nanos: u64| now.saturating_sub(nanos) / 1_000_000_000;
     json!({
@@ -161,6 +200,7 @@ fn session(view: &SessionView, board: &Board) -> Value {
         "created": timestamp(board.epoch.saturating_add(view.created.as_nanos())),
         "created_seconds_ago": ago(view.created.as_nanos()),
         "last_heard_seconds_ago": ago(view.last_heard.as_nanos()),
+        "pkts_toserver": view.packets[0], "pkts_toclient": view.packets[1],
         "bytes_toserver": view.bytes[0], "bytes_toclient": view.bytes[1],
         "zone_pair": names.zone_pair, "class": names.top_class, "policy": names.policy(),
     })
@@ -170,10 +210,10 @@ fn session(view: &SessionView, board: &Board) -> Value {
 ///
 /// # Errors
 /// When none does, or it does not understand.
-pub fn ask(path: &Path, question: Question) -> io::Result<Value> {
+pub fn ask(path: &Path, question: &Question) -> io::Result<Value> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    let mut line = serde_json::to_string(&question)?;
+    let mut line = serde_json::to_string(question)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
     let start = Instant::now();
@@ -205,6 +245,7 @@ mod tests {
             created: Instant::ZERO,
             last_heard: Instant::ZERO,
             bytes: [48, 99],
+            packets: [5, 4],
         }
     }
 
@@ -213,13 +254,24 @@ mod tests {
         let names = ["inside", "outside"].map(String::from);
         let board = Board::new(&sample::artifact(sample::policy()), names.clone(), names, 1, Arc::default());
         let (ask, asked) = crossbeam_channel::bounded(4);
-        let source = Source { board: Arc::new(board), workers: vec![ask], session_limit: 2 };
+        let board = Arc::new(board);
+        let (reloader, _) = Reloader::new(Arc::clone(&board), 1);
+        let source = Source { board, workers: vec![ask], session_limit: 2, reloader };
         let listener = control.answering().unwrap();
         std::thread::spawn(move || serve(&listener, &source));
         std::thread::spawn(move || {
-            for Request::Sessions { mut into, reply } in asked {
-                into.push(view());
-                reply.send(into).unwrap();
+            for request in asked {
+                match request {
+                    Request::Sessions { mut into, reply } => {
+                        into.push(view());
+                        reply.send(into).unwrap();
+                    }
+                    Request::Census { mut into, reply } => {
+                        into[0].count(&view());
+                        reply.send(into).unwrap();
+                    }
+                    Request::Reload(_) => panic!("nobody asked for it"),
+                }
             }
         });
         control
@@ -230,7 +282,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         let control = gateway(&path);
-        let sessions = ask(&path, Question::Sessions).unwrap();
+        let sessions = ask(&path, &Question::Show(Topic::Sessions)).unwrap();
         assert_eq!((sessions["count"].as_u64(), sessions["partial"].as_bool()), (Some(1), Some(false)));
         let first = &sessions["sessions"][0];
         assert_eq!(
@@ -238,7 +290,16 @@ mod tests {
             (Some("192.0.2.1"), Some("SIS_OPEN"))
         );
         assert_eq!(first["class"], "mail");
-        let statistics = ask(&path, Question::Statistics).unwrap();
+        let zone_pairs = ask(&path, &Question::Show(Topic::ZonePairs)).unwrap();
+        let class = &zone_pairs["zone_pairs"][0]["classes"][0];
+        assert_eq!((&class["established"], &class["packets"]), (&1.into(), &9.into()));
+        assert_eq!(class["smtp"]["classes"][0]["matches"][0], "sender address regex bad-senders");
+        let policy = ask(&path, &Question::Show(Topic::Policy)).unwrap();
+        assert_eq!((&policy["form"], &policy["generation"]), (&"zone".into(), &0.into()));
+        assert_eq!(policy["zone_pairs"][0]["source"], "inside");
+        let interfaces = ask(&path, &Question::Show(Topic::Interfaces)).unwrap();
+        assert_eq!(interfaces["ports"][0]["inbound"][0], "firewall");
+        let statistics = ask(&path, &Question::Show(Topic::Statistics)).unwrap();
         assert_eq!(statistics["counters"]["frames_received_a"], 0);
         assert_eq!(statistics["policy"]["digest"], "ab".repeat(32));
         let kinds = statistics["kinds"].as_array().unwrap();
@@ -263,7 +324,7 @@ mod tests {
             let _ = stream.read_to_string(&mut text);
             assert!(text.is_empty() || text.starts_with("{\"error\":\"not understood"), "{text}");
         }
-        assert!(ask(&path, Question::Statistics).is_ok());
+        assert!(ask(&path, &Question::Show(Topic::Statistics)).is_ok());
     }
 
     #[test]
@@ -271,7 +332,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         drop(UnixListener::bind(&path).unwrap());
-        assert_eq!(ask(&path, Question::Sessions).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            ask(&path, &Question::Show(Topic::Sessions)).unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
         let _control = gateway(&path);
         let error = Control::listen(&path).unwrap_err();
         assert_eq!(error.to_string(), "another gateway listens there");

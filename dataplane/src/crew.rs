@@ -1,6 +1,5 @@
 //! The workers of a gateway: started, watched, ended together.
 
-use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io::{self, Write};
@@ -10,16 +9,23 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use inspect::engine::{Config, Engine};
+use inspect::engine::{Config, Engine, GENERATION_LIMIT};
 use sd_notify::NotifyState;
 
 use crate::backend::Backend;
 use crate::board::Board;
 use crate::config::{Checksum, RunConfig};
+use crate::gate::Gate;
 use crate::gateway::{LOOK, TEND, say};
 use crate::journal::ChannelSink;
-use crate::loaded::{Loaded, Sides};
-use crate::worker::{Request, Switch, Worker};
+use crate::loaded::Sides;
+use crate::matcher::Patterns;
+use crate::port::xdp::Classification;
+use crate::reload::{Order, Reloader};
+use crate::worker::{Reload, Request, Switch, Worker};
+
+/// How long a worker may take to take over a policy.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the workers ended before they were asked to.
 #[derive(Debug)]
@@ -54,20 +60,28 @@ impl Drop for Alarm {
 /// The workers and what they need.
 pub(crate) struct Crew<'a> {
     pub(crate) config: &'a RunConfig,
-    pub(crate) loaded: &'a Loaded,
+    /// Of the policy in force, for workers that are still to be made.
+    pub(crate) patterns: Patterns,
     pub(crate) sides: Sides,
     pub(crate) cores: Vec<core_affinity::CoreId>,
     pub(crate) board: &'a Arc<Board>,
     pub(crate) switch: &'a Arc<Switch>,
     pub(crate) sink: &'a ChannelSink,
+    /// By worker: where to ask it, and where it hears that.
+    pub(crate) requests: Vec<Sender<Request>>,
     pub(crate) asked: Vec<Receiver<Request>>,
+    /// What the kernel is told of the policies in use.
+    pub(crate) gate: Gate,
+    /// Policies to bring into force.
+    pub(crate) orders: Receiver<Order>,
+    pub(crate) reloader: Reloader,
     /// Whether "ready" was said.
-    pub(crate) announced: Cell<bool>,
+    pub(crate) announced: bool,
 }
 
 impl Crew<'_> {
     /// Runs workers on a backend until they are asked to stop, or something is wrong.
-    pub(crate) fn serve<B: Backend + 'static>(&self, backend: &mut B) -> Result<(), Trouble> {
+    pub(crate) fn serve<B: Backend + 'static>(&mut self, backend: &mut B) -> Result<(), Trouble> {
         let own_switch = Arc::new(Switch::default());
         let (reports, reported) = crossbeam_channel::unbounded();
         let mut threads = Vec::new();
@@ -80,6 +94,7 @@ impl Crew<'_> {
             threads.push(thread.map_err(|error| Trouble::Worker(error.to_string()))?);
         }
         drop(reports);
+        self.board.set_port_facts(backend.ports());
         let result = self.supervise(backend, &own_switch, &reported, threads.len());
         own_switch.stop();
         for thread in threads {
@@ -91,7 +106,7 @@ impl Crew<'_> {
     }
 
     fn supervise<B: Backend>(
-        &self,
+        &mut self,
         backend: &mut B,
         own_switch: &Switch,
         reported: &Receiver<Report>,
@@ -122,20 +137,112 @@ impl Crew<'_> {
             } else if self.switch.is_stopping() {
                 own_switch.drain();
             }
+            while let Ok(order) = self.orders.try_recv() {
+                let reply = order.reply.clone();
+                // Whoever asked may have given up.
+                let _ = reply.try_send(self.reload(backend, order));
+            }
+            if self.switch.take_reload() {
+                self.read_again();
+            }
             if Instant::now() >= tend_at {
+                self.forget_old(backend);
                 tend_at += TEND;
                 for notice in backend.tend() {
                     say(&notice);
                 }
                 self.board.set_kernel(backend.kernel());
+                self.board.set_port_facts(backend.ports());
             }
         }
     }
 
+    /// Brings a policy into force: see [`crate::gate`] for the order.
+    fn reload<B: Backend>(&mut self, backend: &mut B, order: Order) -> Result<(), String> {
+        let Order { loaded, sides, prepared, .. } = order;
+        // What the board knows may be one reload old.
+        let is_full = |generations: [u32; GENERATION_LIMIT]| {
+            generations[GENERATION_LIMIT - 3] < generations[GENERATION_LIMIT - 2]
+        };
+        if self.board.workers().iter().any(|worker| is_full(worker.totals.generations)) {
+            return Err(format!(
+                "sessions still live under {} older policies; try again when some have ended",
+                GENERATION_LIMIT - 2
+            ));
+        }
+        let part = Classification::from_policy(&loaded.artifact.policy, sides);
+        backend
+            .set_policy(&self.gate.before(&part))
+            .map_err(|error| format!("the kernel did not take the policy: {error}"))?;
+        let editions = Arc::new(self.board.editions().next(&loaded.artifact));
+        // Before any worker can report under it.
+        self.board.register.set(Arc::clone(&editions));
+        let (done, is_done) = crossbeam_channel::bounded(prepared.len().max(1));
+        for (worker, prepared) in self.requests.iter().zip(prepared) {
+            let reload = Reload { editions: Arc::clone(&editions), prepared, sides, done: done.clone() };
+            // One that is gone has ended the process, or is about to.
+            let _ = worker.send_timeout(Request::Reload(Box::new(reload)), PATIENCE);
+        }
+        drop(done);
+        self.gate.push(editions.current().generation, part);
+        (self.patterns, self.sides) = (loaded.patterns, sides);
+        for _ in &self.requests {
+            // The kernel is left with what both policies allow.
+            is_done
+                .recv_timeout(PATIENCE)
+                .map_err(|_| "a worker did not take the policy over in time; the others did".to_owned())?;
+        }
+        self.board.reloads.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = backend.set_policy(&self.gate.now()) {
+            say(&format!("the kernel still goes by what the old policy and the new one allow: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Reads the artifact again from where it was, in a thread of its own.
+    fn read_again(&self) {
+        let (reloader, path) = (self.reloader.clone(), self.config.policy.clone());
+        let read = move || match reloader.reload(&path) {
+            Ok(_) => say(&format!("SIGHUP: {} was read again and is in force", path.display())),
+            Err(error) => say(&format!("SIGHUP: still running under the policy before: {error}")),
+        };
+        if let Err(error) = Builder::new().name("reload".into()).spawn(read) {
+            say(&format!("SIGHUP: {error}"));
+        }
+    }
+
+    /// Forgets policies under which no worker has a session any more.
+    fn forget_old<B: Backend>(&mut self, backend: &mut B) {
+        let editions = self.board.editions();
+        if editions.count() == 1 {
+            return;
+        }
+        let now = editions.current().generation;
+        let used: Vec<_> = self.board.workers().iter().map(|worker| worker.totals.generations).collect();
+        // Who has not published since the last change may have begun sessions that are not known here.
+        if !used.iter().all(|generations| generations.contains(&now)) {
+            return;
+        }
+        let in_use = |generation| used.iter().any(|generations| generations.contains(&generation));
+        self.board.register.set(Arc::new(editions.only(in_use)));
+        if self.gate.forget(in_use)
+            && let Err(error) = backend.set_policy(&self.gate.now())
+        {
+            say(&format!("the kernel still inspects what an old policy did: {error}"));
+        }
+    }
+
+    /// All workers have ended, and all sessions with them: only the policy in force is left.
+    pub(crate) fn start_over(&mut self) {
+        let editions = self.board.editions();
+        self.board.register.set(Arc::new(editions.only(|_| false)));
+        self.gate.forget(|_| false);
+    }
+
     /// Frames flow: says so once to people, and to systemd.
-    fn announce(&self) {
+    fn announce(&mut self) {
         self.board.ready.store(true, Ordering::Relaxed);
-        if self.announced.replace(true) {
+        if std::mem::replace(&mut self.announced, true) {
             say("frames flow again");
             return;
         }
@@ -152,13 +259,15 @@ impl Crew<'_> {
         switch: &Arc<Switch>,
         reports: &Sender<Report>,
     ) -> impl FnOnce() + Send + use<B> {
-        let patterns = self.loaded.patterns.clone();
+        let patterns = self.patterns.clone();
+        let editions = self.board.editions();
         let limits = self.config.limits.clone();
         let (board, switch) = (Arc::clone(self.board), Arc::clone(switch));
         let (sink, asked) = (self.sink.another(), self.asked[number].clone());
         let core = self.cores.get(number).copied();
         let engine_config = Config {
             ports: self.sides,
+            generation: editions.current().generation,
             flow_limit: usize::try_from(limits.flow_limit).unwrap_or(usize::MAX),
             hash_key: random_key(),
             verify_checksums: self.config.checksum == Checksum::Verify,
@@ -176,10 +285,10 @@ impl Crew<'_> {
                 Err(error) => Err(Trouble::Worker(error.to_string())),
                 Ok(matcher) => {
                     let usage = matcher.usage();
-                    let engine = Engine::new(Arc::clone(&board.policy), matcher, engine_config);
-                    let rules = (Arc::clone(&board.policy), Arc::clone(&board.layout));
+                    let policy = Arc::clone(&editions.current().policy);
+                    let engine = Engine::new(policy, matcher, engine_config);
                     let burst = usize::try_from(limits.burst).unwrap_or(usize::MAX);
-                    let mut worker = Worker::new(engine, B::sit(seat), sink, rules, usage, burst);
+                    let mut worker = Worker::new(engine, B::sit(seat), sink, editions, usage, burst);
                     let spin = Duration::from_micros(limits.spin_micros);
                     // The first burst lends the ports what they receive into: only then do frames flow.
                     let now = inspect::unit::Instant::from_nanos(board.origin.elapsed().as_nanos() as u64);

@@ -3,7 +3,6 @@
 //! The main thread supervises. Workers do nothing but frames; whatever can wait is done by a thread of its own. A
 //! worker that panics takes the process down: the gate is then closed (or bridged by the kernel, if that was asked for).
 
-use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,11 +21,13 @@ use crate::config::{Mode, OnFailure, RunConfig};
 use crate::control::{self, Control};
 use crate::crew::{Crew, Trouble};
 use crate::failure::Failure;
+use crate::gate::Gate;
 use crate::http;
 use crate::journal::syslog::Syslog;
 use crate::journal::{self, JournalStatus, Scribe};
 use crate::loaded::{Loaded, Sides, bind};
 use crate::port::xdp::{self, Classification, XdpConfig};
+use crate::reload::Reloader;
 use crate::statistics;
 use crate::worker::{Request, Switch};
 
@@ -65,13 +66,10 @@ pub fn command(config: &RunConfig) -> Result<(), Failure> {
         ring_len: narrow(config.limits.ring_len),
         ..XdpConfig::new(interfaces.each_ref().map(String::as_str))
     };
-    let classification = Classification::from_policy(&loaded.artifact.policy, sides);
     let switch = Arc::new(Switch::default());
     watch_signals(config.drain, Arc::clone(&switch))
         .map_err(|error| Failure::Bad(format!("signals: {error}")))?;
-    run(config, &loaded, (names, interfaces, sides), &switch, || {
-        xdp::Gateway::open(&xdp_config, &classification)
-    })
+    run(config, &loaded, (names, interfaces, sides), &switch, |part| xdp::Gateway::open(&xdp_config, part))
 }
 
 /// A limit as the kernel's 32 bits; its range was checked.
@@ -88,7 +86,7 @@ pub fn run<B: Backend + 'static>(
     loaded: &Loaded,
     (names, interfaces, sides): ([String; 2], [String; 2], Sides),
     switch: &Arc<Switch>,
-    mut open: impl FnMut() -> io::Result<B>,
+    mut open: impl FnMut(&Classification) -> io::Result<B>,
 ) -> Result<(), Failure> {
     let cores = choose_cores(config)?;
     let bad = |what: &str| {
@@ -109,7 +107,7 @@ pub fn run<B: Backend + 'static>(
         Syslog::open(target, limit).map_err(bad(&format!("--syslog {target}")))
     });
     let (events, syslog) = (events.transpose()?, syslog.transpose()?);
-    let scribe = Scribe::with_status(Arc::clone(&board.policy), board.epoch, events, syslog, status);
+    let scribe = Scribe::with_status(Arc::clone(&board.register), board.epoch, events, syslog, status);
     let control_path = config.control.display();
     let control = Control::listen(&config.control).map_err(bad(&format!("--control {control_path}")))?;
     let listener = config
@@ -119,17 +117,33 @@ pub fn run<B: Backend + 'static>(
     let listener = listener.transpose()?;
 
     // The first time the ports must be there; later they are waited for.
-    let mut backend = open().map_err(|error| Failure::Bad(error.to_string()))?;
+    let part = Classification::from_policy(&loaded.artifact.policy, sides);
+    let mut backend = open(&part).map_err(|error| Failure::Bad(error.to_string()))?;
 
     let capacity = usize::try_from(config.limits.record_limit).unwrap_or(usize::MAX);
     let (sink, records) = journal::channel(capacity);
     let scribe = spawn_journal(scribe, records, Arc::clone(&board), config)?;
     let (requests, asked): (Vec<_>, Vec<_>) =
         (0..worker_count).map(|_| crossbeam_channel::bounded::<Request>(4)).unzip();
-    serve_pages(&control, listener, &board, requests, config)?;
+    let stream_limit = usize::try_from(config.limits.stream_limit).unwrap_or(usize::MAX);
+    let (reloader, orders) = Reloader::new(Arc::clone(&board), stream_limit);
+    serve_pages(&control, listener, (&board, requests.clone(), reloader.clone()), config)?;
 
-    let announced = Cell::new(false);
-    let crew = Crew { config, loaded, sides, cores, board: &board, switch, sink: &sink, asked, announced };
+    let mut crew = Crew {
+        config,
+        patterns: loaded.patterns.clone(),
+        sides,
+        cores,
+        board: &board,
+        switch,
+        sink: &sink,
+        requests,
+        asked,
+        gate: Gate::new(board.edition().generation, part),
+        orders,
+        reloader,
+        announced: false,
+    };
     let result = loop {
         for notice in backend.notices() {
             say(&notice);
@@ -144,7 +158,8 @@ pub fn run<B: Backend + 'static>(
             Err(Trouble::Worker(error)) => break Err(Failure::Bad(error)),
         }
         drop(backend);
-        match reopen(&mut open, switch) {
+        crew.start_over();
+        match reopen(&mut || open(&crew.gate.now()), switch) {
             Some(again) => backend = again,
             None => break Ok(()),
         }
@@ -200,7 +215,7 @@ fn choose_cores(config: &RunConfig) -> Result<Vec<core_affinity::CoreId>, Failur
     Ok(there.len().checked_sub(count).map(|first| there[first..].to_vec()).unwrap_or_default())
 }
 
-/// SIGTERM and SIGINT drain, a second one or the end of the time stops.
+/// SIGTERM and SIGINT drain, a second one or the end of the time stops. SIGHUP reads the policy again.
 fn watch_signals(drain: Duration, switch: Arc<Switch>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let watch = move || {
@@ -208,9 +223,7 @@ fn watch_signals(drain: Duration, switch: Arc<Switch>) -> io::Result<()> {
         loop {
             for signal in signals.pending() {
                 match (signal, stop_at) {
-                    (SIGHUP, _) => {
-                        say("SIGHUP: a new policy needs a restart; still running under the old one")
-                    }
+                    (SIGHUP, _) => switch.ask_reload(),
                     (_, None) => {
                         say(&format!("stopping; sessions in flight have {} s", drain.as_secs()));
                         // Not run by systemd: nobody to tell.
@@ -253,12 +266,11 @@ fn no_thread(error: io::Error) -> Failure {
 fn serve_pages(
     control: &Control,
     listener: Option<std::net::TcpListener>,
-    board: &Arc<Board>,
-    workers: Vec<Sender<Request>>,
+    (board, workers, reloader): (&Arc<Board>, Vec<Sender<Request>>, Reloader),
     config: &RunConfig,
 ) -> Result<(), Failure> {
     let session_limit = usize::try_from(config.limits.show_sessions).unwrap_or(usize::MAX);
-    let source = control::Source { board: Arc::clone(board), workers, session_limit };
+    let source = control::Source { board: Arc::clone(board), workers, session_limit, reloader };
     let socket = control.answering().map_err(|error| Failure::Bad(format!("--control: {error}")))?;
     let answer = move || control::serve(&socket, &source);
     Builder::new().name("control".into()).spawn(answer).map_err(no_thread)?;
@@ -273,17 +285,25 @@ fn serve_pages(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::KernelCounts;
+    use crate::board::{KernelCounts, PortFacts};
     use crate::config::RunArgs;
-    use crate::control::{Question, ask};
+    use crate::control::{Question, Topic, ask};
     use crate::journal::sample;
     use crate::port::memory::MemoryPort;
     use inspect::frame::{Pool, VecMemory};
+    use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
 
+    const STATISTICS: Question = Question::Show(Topic::Statistics);
+
     /// A backend whose ports nobody sends to; `broken` of them fail at once.
+    #[derive(Default)]
     struct Quiet {
         broken: bool,
+        /// The kernel takes no policy.
+        stubborn: bool,
+        /// What the kernel was told.
+        told: Arc<Mutex<Vec<Classification>>>,
     }
 
     impl Backend for Quiet {
@@ -306,6 +326,16 @@ mod tests {
         }
         fn tend(&mut self) -> Vec<String> {
             Vec::new()
+        }
+        fn ports(&self) -> [PortFacts; 2] {
+            Default::default()
+        }
+        fn set_policy(&mut self, part: &Classification) -> io::Result<()> {
+            if self.stubborn {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            self.told.lock().unwrap().push(part.clone());
+            Ok(())
         }
         fn kernel(&self) -> [KernelCounts; 2] {
             [vec![("bridged", 1, 60)], Vec::new()]
@@ -330,13 +360,13 @@ mod tests {
 
     fn start(
         config: RunConfig,
-        open: impl FnMut() -> io::Result<Quiet> + Send + 'static,
+        mut open: impl FnMut() -> io::Result<Quiet> + Send + 'static,
     ) -> (Arc<Switch>, JoinHandle<Result<(), Failure>>) {
         let switch = Arc::new(Switch::default());
         let shared = Arc::clone(&switch);
         let thread = std::thread::spawn(move || {
             let loaded = Loaded::new(sample::artifact(sample::policy())).unwrap();
-            run(&config, &loaded, names(), &shared, open)
+            run(&config, &loaded, names(), &shared, |_| open())
         });
         (switch, thread)
     }
@@ -353,14 +383,104 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path());
         let path = config.control.clone();
-        let (switch, thread) = start(config, || Ok(Quiet { broken: false }));
-        assert!(eventually(|| ask(&path, Question::Statistics).is_ok_and(|all| all["ready"] == true)));
-        let statistics = ask(&path, Question::Statistics).unwrap();
+        let (switch, thread) = start(config, || Ok(Quiet::default()));
+        assert!(eventually(|| ask(&path, &STATISTICS).is_ok_and(|all| all["ready"] == true)));
+        let statistics = ask(&path, &STATISTICS).unwrap();
         assert_eq!(statistics["workers"].as_array().unwrap().len(), 2);
-        assert_eq!(ask(&path, Question::Sessions).unwrap()["count"], 0);
+        assert_eq!(ask(&path, &Question::Show(Topic::Sessions)).unwrap()["count"], 0);
         switch.drain();
         assert_eq!(thread.join().unwrap(), Ok(()));
         assert!(!path.exists(), "the control socket is gone");
+    }
+
+    /// A policy without patterns, for which no database is needed.
+    fn storable() -> artifact::model::Policy {
+        let mut policy = sample::policy();
+        policy.smtp[0].criteria[0].test = artifact::smtp::Test::CommandVerb("EVIL".into());
+        policy.conditions.push(artifact::model::Condition::Any);
+        policy.paths[0].classes.push(artifact::model::TopClass {
+            name: "class-default".into(),
+            mode: artifact::model::Mode::Any,
+            condition: 1,
+            matches: vec!["any".into()],
+            action: artifact::model::TopAction::Drop { log: false },
+            line: 0,
+        });
+        policy
+    }
+
+    /// An artifact in a file, whose policy inspects `port`.
+    fn artifact_at(folder: &Path, port: u16) -> std::path::PathBuf {
+        let mut policy = storable();
+        policy.smtp_ports = vec![port];
+        policy.paths[0].zone_pair = format!("to-{port}");
+        let path = folder.join(format!("{port}.postern"));
+        std::fs::write(&path, sample::artifact(policy).write()).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_new_policy_comes_into_force_in_steps() {
+        use crate::port::xdp::Action::{Drop, Inspect};
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(folder.path());
+        config.policy = artifact_at(folder.path(), 587);
+        let path = config.control.clone();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&told);
+        let (switch, thread) =
+            start(config, move || Ok(Quiet { told: Arc::clone(&shared), ..Quiet::default() }));
+        let statistics = || ask(&path, &STATISTICS).unwrap();
+        assert!(eventually(|| ask(&path, &STATISTICS).is_ok_and(|all| all["ready"] == true)));
+
+        let answer = ask(&path, &Question::Reload(artifact_at(folder.path(), 2525))).unwrap();
+        assert_eq!(answer["generation"], 1);
+        assert_eq!((&statistics()["reloads"], &statistics()["policy"]["generation"]), (&1.into(), &1.into()));
+        // Nobody has a session under the old policy, so the kernel soon forgets it.
+        assert!(eventually(|| told.lock().unwrap().len() == 3));
+        let steps: Vec<_> = told
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|part| [25, 2525].map(|port| part.ingress[0].tcp(port)))
+            .collect();
+        assert_eq!(steps, [[Inspect, Inspect], [Inspect, Inspect], [Drop, Inspect]]);
+
+        switch.ask_reload();
+        assert!(eventually(|| statistics()["reloads"] == 2), "SIGHUP reads the file of the start");
+        assert!(eventually(|| told.lock().unwrap().last().unwrap().ingress[0].tcp(587) == Inspect));
+        switch.stop();
+        assert_eq!(thread.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_used_leaves_the_old_one_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let path = config.control.clone();
+        let (switch, thread) = start(config, || Ok(Quiet { stubborn: true, ..Quiet::default() }));
+        assert!(eventually(|| ask(&path, &STATISTICS).is_ok_and(|all| all["ready"] == true)));
+        let reload = |file: &Path| ask(&path, &Question::Reload(file.into())).unwrap_err().to_string();
+
+        let file = folder.path().join("mail.policy");
+        std::fs::write(&file, "zone security inside").unwrap();
+        assert!(reload(&file).starts_with(&format!("--policy {}: ", file.display())));
+        let mut policy = storable();
+        policy.ports[1].name = "dmz".into();
+        std::fs::write(&file, sample::artifact(policy).write()).unwrap();
+        assert!(reload(&file).ends_with("the policy has no zone `outside` (it has `inside`, `dmz`)"));
+        let good = artifact_at(folder.path(), 2525);
+        assert!(reload(&good).starts_with("the kernel did not take the policy: "));
+
+        let args = crate::config::ReloadArgs { policy: file, control: path.clone() };
+        let failure = crate::reload::command(&args).unwrap_err();
+        assert!(failure.to_string().starts_with("not reloaded: --policy "), "{failure}");
+        assert_eq!(failure.status(), 1);
+        let statistics = ask(&path, &STATISTICS).unwrap();
+        assert_eq!((&statistics["reload_failures"], &statistics["reloads"]), (&4.into(), &0.into()));
+        assert_eq!(statistics["policy"]["generation"], 0);
+        switch.stop();
+        assert_eq!(thread.join().unwrap(), Ok(()));
     }
 
     #[test]
@@ -371,11 +491,11 @@ mod tests {
         let opened = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&opened);
         let (switch, thread) = start(config, move || match counter.fetch_add(1, Ordering::Relaxed) {
-            0 => Ok(Quiet { broken: true }),
+            0 => Ok(Quiet { broken: true, ..Quiet::default() }),
             1 => Err(io::Error::other("still gone")),
-            _ => Ok(Quiet { broken: false }),
+            _ => Ok(Quiet::default()),
         });
-        assert!(eventually(|| ask(&path, Question::Statistics).is_ok_and(|all| all["ready"] == true)));
+        assert!(eventually(|| ask(&path, &STATISTICS).is_ok_and(|all| all["ready"] == true)));
         assert_eq!(opened.load(Ordering::Relaxed), 3);
         switch.stop();
         assert_eq!(thread.join().unwrap(), Ok(()));

@@ -46,6 +46,11 @@ impl Loaded {
     /// As [`Patterns::load`].
     pub fn new(artifact: Artifact) -> Result<Self, crate::matcher::LoadError> {
         let patterns = Patterns::load(&artifact)?;
+        let mut artifact = artifact;
+        // The library has them now; a policy lives as long as the last session under it.
+        for database in artifact.policy.smtp.iter_mut().flat_map(|smtp| &mut smtp.databases) {
+            database.bytes = Vec::new();
+        }
         Ok(Self { artifact, patterns })
     }
 }
@@ -104,14 +109,22 @@ pub fn bind(
     if a.interface == b.interface {
         return Err(Failure::Usage(format!("--port: `{}` is given for both ports", a.interface)));
     }
-    let sides = [index_of(policy, &a.name, "--port")?, index_of(policy, &b.name, "--port")?];
+    let sides = sides(policy, [&a.name, &b.name])?;
+    Ok(([a.clone(), b.clone()], sides))
+}
+
+/// What the two ports of a gateway are in a policy, by their names.
+///
+/// # Errors
+/// When a name is not one of the policy's, or both are the same.
+pub fn sides(policy: &Policy, [a, b]: [&str; 2]) -> Result<Sides, Failure> {
+    let sides = [index_of(policy, a, "--port")?, index_of(policy, b, "--port")?];
     if sides[0].is_some() && sides[0] == sides[1] {
         return Err(Failure::Usage(format!(
-            "--port: {} and {} are both in `{}`; between them nothing is inspected",
-            a.interface, b.interface, a.name
+            "--port: both ports are in `{a}`; within it nothing is inspected"
         )));
     }
-    Ok(([a.clone(), b.clone()], sides))
+    Ok(sides)
 }
 
 /// Which sides a capture's frames come from, and how to tell.
@@ -203,10 +216,7 @@ mod tests {
         for (ports, expected) in [
             (&["inside=x", "outside=x"][..], "--port: `x` is given for both ports"),
             (&["inside=x"], "--port: a gateway has two ports, 1 are given"),
-            (
-                &["inside=x", "inside=y"],
-                "--port: x and y are both in `inside`; between them nothing is inspected",
-            ),
+            (&["inside=x", "inside=y"], "--port: both ports are in `inside`; within it nothing is inspected"),
         ] {
             let ports: Vec<_> = ports.iter().map(|port| binding(port)).collect();
             assert_eq!(bind(&policy, &ports, |_| false), Err(Failure::Usage(expected.into())));
@@ -228,7 +238,7 @@ mod tests {
         assert!(error.to_string().contains("must be given twice: 0 of the policy's own"), "{error}");
         policy.ports[1].interfaces.clear();
         let error = bind(&policy, &[], |_| true).unwrap_err();
-        assert!(error.to_string().contains("are both in `inside`"), "{error}");
+        assert!(error.to_string().contains("both ports are in `inside`"), "{error}");
     }
 
     #[test]

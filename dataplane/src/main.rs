@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use postern::config::{Cli, Command, RunConfig};
 use postern::failure::Failure;
-use postern::{gateway, replay, show};
+use postern::{gateway, reload, replay, show};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,10 +18,8 @@ fn main() -> ExitCode {
             RunConfig::new(*args).map_err(Failure::Usage).and_then(|config| gateway::command(&config))
         }
         Command::Replay(args) => replay::command(&args),
-        Command::Show(args) => show::command(&args).map(|text| {
-            // Whoever reads it may have seen enough.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-        }),
+        Command::Show(args) => show::command(&args).map(print),
+        Command::Reload(args) => reload::command(&args).map(print),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,4 +28,9 @@ fn main() -> ExitCode {
             ExitCode::from(failure.status())
         }
     }
+}
+
+fn print(text: String) {
+    // Whoever reads it may have seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

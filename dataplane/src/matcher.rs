@@ -105,19 +105,55 @@ impl Patterns {
     /// # Errors
     /// When there is no memory for its scratch.
     pub fn matcher(&self, stream_limit: usize) -> Result<PatternMatcher, hyperscan::Error> {
+        Ok(self.prepare(stream_limit)?.matcher(Rc::default()))
+    }
+
+    /// All that can fail of making a matcher; what is left is done in its worker's thread.
+    ///
+    /// # Errors
+    /// When there is no memory for its scratch.
+    pub fn prepare(&self, stream_limit: usize) -> Result<Prepared, hyperscan::Error> {
         let mut scratch = Scratch::new();
         for database in self.0.iter().flatten().flatten() {
             scratch.fit(database)?;
         }
-        Ok(PatternMatcher {
-            patterns: self.clone(),
-            scratch,
+        Ok(Prepared { patterns: self.clone(), scratch, stream_limit: stream_limit.min(u32::MAX as usize) })
+    }
+}
+
+/// A matcher that is still to go to its worker.
+#[derive(Debug)]
+pub struct Prepared {
+    patterns: Patterns,
+    scratch: Scratch,
+    stream_limit: usize,
+}
+
+impl Prepared {
+    /// The matcher; what it does is added to `usage`.
+    #[must_use]
+    pub fn matcher(self, usage: Rc<Usage>) -> PatternMatcher {
+        PatternMatcher {
+            idle: vec![Vec::new(); self.patterns.0.len()],
+            patterns: self.patterns,
+            scratch: self.scratch,
             slots: Vec::new(),
-            idle: vec![Vec::new(); self.0.len()],
             unused: Vec::new(),
-            stream_limit: stream_limit.min(u32::MAX as usize),
-            usage: Rc::new(Usage::default()),
-        })
+            stream_limit: self.stream_limit,
+            usage,
+        }
+    }
+}
+
+impl Drop for PatternMatcher {
+    /// Its streams go with it.
+    fn drop(&mut self) {
+        let allocated = self.slots.iter().filter(|slot| slot.stream.is_some()).count() as u64;
+        let idle = self.idle.iter().map(Vec::len).sum::<usize>() as u64;
+        let usage = &self.usage;
+        usage.streams_allocated.set(usage.streams_allocated.get().saturating_sub(allocated));
+        let open = allocated.saturating_sub(idle);
+        usage.streams_open.set(usage.streams_open.get().saturating_sub(open));
     }
 }
 

@@ -20,7 +20,7 @@ const METADATA: Metadata<'_> = Metadata::new("postern", Level::INFO, None);
 pub fn exposition(board: &Board) -> String {
     let page = Page(PrometheusBuilder::new().build_recorder());
     let workers = board.workers();
-    let sums = Sums::of(&workers, &board.layout);
+    let sums = Sums::of(&workers, &board.editions());
     page.identity(board);
     page.counters(board, &sums);
     page.decisions(board, &sums);
@@ -64,7 +64,8 @@ impl Page {
     fn identity(&self, board: &Board) {
         let build = [("version", env!("CARGO_PKG_VERSION")), ("matcher_library", board.library)];
         self.gauge("postern_build_info", "Always 1; the labels say which program this is.", &build, 1.0);
-        let policy = [("source", board.policy.source.name.as_str()), ("digest", board.digest.as_str())];
+        let edition = board.edition();
+        let policy = [("source", edition.policy.source.name.as_str()), ("digest", edition.digest.as_str())];
         self.gauge("postern_policy_info", "Always 1; the labels say which policy is in force.", &policy, 1.0);
         self.gauge("postern_ready", "1 when frames flow.", &[], f64::from(u8::from(board.is_ready())));
         let started = board.started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -74,6 +75,11 @@ impl Page {
             &[],
             started,
         );
+        let reloads = board.reloads.load(Ordering::Relaxed);
+        self.counter("postern_reloads_total", "Times another policy came into force.", &[], reloads);
+        let failures = board.reload_failures.load(Ordering::Relaxed);
+        let help = "Times a policy could not be loaded; the one before stayed in force.";
+        self.counter("postern_reload_failures_total", help, &[], failures);
         let restarts = board.port_restarts.load(Ordering::Relaxed);
         self.counter("postern_port_restarts_total", "Times the ports had to be opened again.", &[], restarts);
     }
@@ -136,7 +142,7 @@ impl Page {
             let help = "Decisions by mnemonic, kind of match and action.";
             self.counter("postern_decisions_total", help, &labels, value);
         }
-        for (row, action, value) in sums.tally.classes(&board.layout) {
+        for (row, action, value) in sums.tally.classes(&board.editions()) {
             let labels = [
                 ("zone_pair", row.zone_pair.as_str()),
                 ("policy", row.policy.as_str()),
@@ -319,7 +325,7 @@ mod tests {
         let artifact = sample::artifact(sample::policy());
         let names = ["inside", "outside"].map(String::from);
         let board = Board::new(&artifact, names.clone(), names, 2, Default::default());
-        let mut state = WorkerState::new(&board.layout);
+        let mut state = WorkerState::new(&board.editions());
         state.counters.frames_received_a = 5;
         state.counters.bytes_transmitted_b = 700;
         state.counters.dropped_fragment = 2;
@@ -328,7 +334,7 @@ mod tests {
         state.counters.anomaly(Anomaly::Urgent);
         let mut record = sample::decision(Kind::SmtpMatch, b"x", Action::Close);
         sample::by_class(&mut record, 0, 0);
-        state.tally.record(&record, &board.layout, &board.policy);
+        state.tally.record(&record, &board.editions());
         state.totals.chunks = 100;
         state.totals.chunks_free = 40;
         state.totals.levels[1] = port::Level { rx_lost: 9, ..port::Level::default() };

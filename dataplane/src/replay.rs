@@ -13,13 +13,13 @@ use inspect::frame::VecMemory;
 use inspect::unit::Instant;
 
 use crate::config::{Checksum, ReplayArgs};
+use crate::edition::{Editions, Register};
 use crate::failure::Failure;
 use crate::journal::{self, Scribe};
 use crate::loaded::{Loaded, Sides, place};
 use crate::placement::Placement;
 use crate::port::capture::{CaptureError, Reader, Writer};
 use crate::port::pcap::{self, Tally};
-use crate::tally::Layout;
 use crate::worker::Worker;
 
 /// Octets of a chunk: the longest frame there is, since captures hold what offloads put together.
@@ -72,8 +72,8 @@ pub fn command(args: &ReplayArgs) -> Result<(), Failure> {
                 .map_err(|error| Failure::Bad(format!("--events {target}: {error}")))?,
         ),
     };
-    let policy = Arc::new(loaded.artifact.policy.clone());
-    let scribe = Scribe::new(policy, 0, events, None);
+    let register = Arc::new(Register::new(Editions::new(&loaded.artifact)));
+    let scribe = Scribe::new(register, 0, events, None);
     let (summary, stop) = replay(
         &loaded,
         (sides, placement),
@@ -117,18 +117,18 @@ pub fn replay<W: Write>(
         Err(error) => return (None, Some(Stop::Output(io::Error::other(error)))),
     };
     let usage = matcher.usage();
-    let policy = Arc::new(loaded.artifact.policy.clone());
-    let layout = Arc::new(Layout::new(&policy));
+    let editions = Arc::new(Editions::new(&loaded.artifact));
+    let policy = Arc::clone(&editions.current().policy);
     let config = Config {
         ports: sides,
         flow_limit: FLOW_LIMIT,
         verify_checksums: checksum == Checksum::Verify,
         ..Config::default()
     };
-    let engine = Engine::new(Arc::clone(&policy), matcher, config);
+    let engine = Engine::new(policy, matcher, config);
     let (mut player, ports) = pcap::open(reader, placement, output);
     let parts = (VecMemory::pool(CHUNK_COUNT, CHUNK_LEN), ports);
-    let mut worker = Worker::new(engine, parts, scribe, (policy, layout), usage, 1);
+    let mut worker = Worker::new(engine, parts, scribe, editions, usage, 1);
 
     let mut last: Option<u64> = None;
     let stop = loop {
@@ -212,7 +212,7 @@ mod tests {
         let loaded = loaded();
         let mut output = Vec::new();
         let placed = place(&loaded.artifact.policy, &[]).unwrap();
-        let scribe = Scribe::new(Arc::new(sample::policy()), 0, None, None);
+        let scribe = Scribe::new(sample::register(sample::policy()), 0, None, None);
         let (summary, stop) = replay(&loaded, placed, capture, Some(&mut output), scribe, Checksum::Trust);
         (summary, stop, output)
     }

@@ -5,28 +5,113 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::config::{ShowArgs, What};
-use crate::control::{Question, ask};
+use crate::control::{Question, Topic, ask};
 use crate::failure::Failure;
+
+mod policy;
+mod zone_pair;
 
 /// Asks and prints.
 ///
 /// # Errors
 /// When no gateway answers; names the socket.
 pub fn command(args: &ShowArgs) -> Result<String, Failure> {
-    let question = match args.what {
-        What::Sessions { .. } => Question::Sessions,
-        What::Statistics => Question::Statistics,
+    let topics: &[Topic] = match args.what {
+        What::Policy => &[Topic::Policy],
+        What::Interfaces => &[Topic::Interfaces],
+        What::Sessions { .. } => &[Topic::Sessions],
+        What::ZonePair { .. } => &[Topic::ZonePairs],
+        What::Statistics => &[Topic::Statistics],
+        What::All => {
+            &[Topic::Policy, Topic::Interfaces, Topic::ZonePairs, Topic::Sessions, Topic::Statistics]
+        }
     };
-    let answer = ask(&args.control, question).map_err(|error| {
-        Failure::Bad(format!("no gateway answers at {}: {error}", args.control.display()))
-    })?;
+    let mut answers = Vec::new();
+    for topic in topics {
+        let answer = ask(&args.control, &Question::Show(*topic)).map_err(|error| {
+            Failure::Bad(format!("no gateway answers at {}: {error}", args.control.display()))
+        })?;
+        answers.push((*topic, answer));
+    }
+    let wanted = match &args.what {
+        What::ZonePair { name: Some(name) } => Some(name.as_str()),
+        _ => None,
+    };
+    if let Some(name) = wanted {
+        let pairs = &mut answers[0].1["zone_pairs"];
+        let all = pairs.as_array_mut().map(std::mem::take).unwrap_or_default();
+        let known: Vec<_> = all.iter().map(|pair| format!("`{}`", text(&pair["zone_pair"]))).collect();
+        let found: Vec<_> = all.into_iter().filter(|pair| pair["zone_pair"] == name).collect();
+        if found.is_empty() {
+            let known = known.join(", ");
+            return Err(Failure::Bad(format!("the policy has no zone-pair `{name}` (it has {known})")));
+        }
+        *pairs = found.into();
+    }
     if args.json {
+        let answer = if args.what == What::All {
+            let all = answers.into_iter().map(|(topic, answer)| (name_of(topic).to_owned(), answer));
+            Value::Object(all.collect())
+        } else {
+            answers.pop().map_or(Value::Null, |(_, answer)| answer)
+        };
         return Ok(format!("{answer:#}\n"));
     }
-    Ok(match args.what {
-        What::Sessions { detail } => sessions(&answer, detail.is_some()),
-        What::Statistics => statistics(&answer),
-    })
+    let detail = matches!(args.what, What::All | What::Sessions { detail: Some(_) });
+    let tables = answers.iter().map(|(topic, answer)| match topic {
+        Topic::Policy => policy::policy(answer),
+        Topic::Interfaces => policy::interfaces(answer),
+        Topic::ZonePairs => zone_pair::zone_pairs(answer, wanted),
+        Topic::Sessions => sessions(answer, detail),
+        Topic::Statistics => statistics(answer),
+    });
+    Ok(tables.collect::<Vec<_>>().join("\n"))
+}
+
+/// Its key in the JSON of `show all`.
+fn name_of(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Policy => "policy",
+        Topic::Interfaces => "interfaces",
+        Topic::Sessions => "sessions",
+        Topic::ZonePairs => "zone_pairs",
+        Topic::Statistics => "statistics",
+    }
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A class and its `match` lines.
+fn class_heading(out: &mut String, class: &Value, indent: &str) {
+    line(out, &format!("{indent}Class-map: {} ({})", text(&class["class"]), text(&class["mode"])));
+    for one in array(&class["matches"]) {
+        line(out, &format!("{indent}  Match: {}", text(one)));
+    }
+}
+
+/// What a top-level class does.
+fn top_action(class: &Value) -> String {
+    let action = match text(&class["action"]) {
+        "inspect" => "Inspect",
+        "pass" => "Pass",
+        _ => "Drop",
+    };
+    let log = if class["log"] == true { " log" } else { "" };
+    let default = if class["implicit"] == true { " (default action)" } else { "" };
+    format!("{action}{log}{default}")
+}
+
+/// What a class of an SMTP policy does.
+fn smtp_action(class: &Value) -> String {
+    let action = match class["action"].as_str() {
+        Some("allow") => "Allow",
+        Some("mask") => "Mask",
+        Some("reset") => "Reset",
+        _ => return "Log".into(),
+    };
+    if class["log"] == true { format!("{action} and log") } else { action.into() }
 }
 
 fn text(value: &Value) -> &str {
@@ -51,17 +136,21 @@ fn clock(seconds: u64) -> String {
 #[must_use]
 pub fn sessions(answer: &Value, detail: bool) -> String {
     let mut out = String::new();
-    let all = answer["sessions"].as_array().map_or(&[][..], Vec::as_slice);
+    let all = array(&answer["sessions"]);
     for (state, heading) in [
         ("SIS_OPENING", "Half-open Sessions"),
         ("SIS_OPEN", "Established Sessions"),
         ("SIS_CLOSING", "Terminating Sessions"),
     ] {
-        let mut heading = Some(heading);
-        for session in all.iter().filter(|session| session["state"] == state) {
-            if let Some(heading) = heading.take() {
-                line(&mut out, heading);
-            }
+        let sessions: Vec<_> = all.iter().filter(|session| session["state"] == state).collect();
+        if sessions.is_empty() {
+            continue;
+        }
+        if answer["form"] == "zone" {
+            line(&mut out, &format!("Number of {heading} = {}", sessions.len()));
+        }
+        line(&mut out, heading);
+        for session in sessions {
             let (client, server) = (end(session, "src"), end(session, "dest"));
             let (id, protocol) = (number(&session["flow_id"]), text(&session["protocol"]));
             line(&mut out, &format!(" Session {id} ({client})=>({server}) {protocol} {state}"));
@@ -98,22 +187,12 @@ pub fn statistics(answer: &Value) -> String {
     let (source, digest) = (text(&answer["policy"]["source"]), text(&answer["policy"]["digest"]));
     line(&mut out, &format!("Policy {source}, SHA-256 {digest}"));
     for (port, side) in answer["ports"].as_array().into_iter().flatten().zip(["a", "b"]) {
-        let counters = &answer["counters"];
-        let count = |name: &str| number(&counters[format!("{name}_{side}")]);
-        line(&mut out, &format!("Port {} ({})", text(&port["name"]), text(&port["interface"])));
-        let (frames, octets) = (count("frames_received"), count("bytes_received"));
-        line(
-            &mut out,
-            &format!("  received {frames} frames, {octets} bytes; lost {}", number(&port["rx_lost"])),
-        );
-        let (frames, octets) = (count("frames_transmitted"), count("bytes_transmitted"));
-        let lost = number(&port["tx_full"]) + number(&port["tx_refused"]);
-        line(&mut out, &format!("  transmitted {frames} frames, {octets} bytes; lost {lost}"));
-        for row in port["kernel"].as_array().into_iter().flatten().filter(|row| number(&row["frames"]) > 0) {
-            let fate = text(&row["fate"]).replace('_', " ");
-            let (frames, octets) = (number(&row["frames"]), number(&row["bytes"]));
-            line(&mut out, &format!("  in the kernel: {fate} {frames} frames, {octets} bytes"));
+        let mut port = port.clone();
+        for row in ["frames_received", "bytes_received", "frames_transmitted", "bytes_transmitted"] {
+            port[row] = answer["counters"][format!("{row}_{side}")].clone();
         }
+        line(&mut out, &format!("Port {} ({})", text(&port["name"]), text(&port["interface"])));
+        traffic(&mut out, &port);
     }
     let per_port = |name: &str| name.ends_with("_a") || name.ends_with("_b");
     table(&mut out, "Counters", &answer["counters"], |name| !per_port(name), true);
@@ -135,6 +214,21 @@ pub fn statistics(answer: &Value) -> String {
         }
     }
     out
+}
+
+/// What a port carried.
+fn traffic(out: &mut String, port: &Value) {
+    let count = |name: &str| number(&port[name]);
+    let (frames, octets) = (count("frames_received"), count("bytes_received"));
+    line(out, &format!("  received {frames} frames, {octets} bytes; lost {}", count("rx_lost")));
+    let (frames, octets) = (count("frames_transmitted"), count("bytes_transmitted"));
+    let lost = count("tx_full") + count("tx_refused");
+    line(out, &format!("  transmitted {frames} frames, {octets} bytes; lost {lost}"));
+    for row in array(&port["kernel"]).iter().filter(|row| number(&row["frames"]) > 0) {
+        let fate = text(&row["fate"]).replace('_', " ");
+        let (frames, octets) = (number(&row["frames"]), number(&row["bytes"]));
+        line(out, &format!("  in the kernel: {fate} {frames} frames, {octets} bytes"));
+    }
 }
 
 fn table(out: &mut String, heading: &str, rows: &Value, wanted: impl Fn(&str) -> bool, zeros: bool) {
@@ -180,10 +274,10 @@ mod tests {
             "Half-open Sessions\n Session 3 (192.0.2.1:40000)=>([2001:db8::25]:25) smtp SIS_OPENING\n\
              Established Sessions\n Session 2 (192.0.2.1:40000)=>([2001:db8::25]:25) smtp SIS_OPEN\n"
         );
-        let answer = json!({"partial": true, "sessions": [session(2, "SIS_CLOSING")]});
+        let answer = json!({"form": "zone", "partial": true, "sessions": [session(2, "SIS_CLOSING")]});
         assert_eq!(
             sessions(&answer, true),
-            "Terminating Sessions\n Session 2 (192.0.2.1:40000)=>([2001:db8::25]:25) smtp SIS_CLOSING\n\
+            "Number of Terminating Sessions = 1\nTerminating Sessions\n Session 2 (192.0.2.1:40000)=>([2001:db8::25]:25) smtp SIS_CLOSING\n\
              \x20 Created 01:01:14, Last heard 00:00:11\n\
              \x20 Bytes sent (initiator:responder) [821:1431]\n\
              \x20 Zone-pair in-out, class mail, policy mail-rules\n\

@@ -14,7 +14,8 @@ use crate::journal::message::{ANOMALY_SEVERITY, anomaly_mnemonic};
 #[must_use]
 pub fn counters(board: &Board) -> Value {
     let workers = board.workers();
-    let sums = Sums::of(&workers, &board.layout);
+    let editions = board.editions();
+    let sums = Sums::of(&workers, &editions);
     let table = |rows: &mut dyn Iterator<Item = (String, u64)>| -> Value {
         rows.map(|(name, count)| (name, Value::from(count))).collect::<Map<_, _>>().into()
     };
@@ -50,7 +51,8 @@ pub fn counters(board: &Board) -> Value {
 #[must_use]
 pub fn everything(board: &Board) -> Value {
     let workers = board.workers();
-    let sums = Sums::of(&workers, &board.layout);
+    let editions = board.editions();
+    let sums = Sums::of(&workers, &editions);
     let decisions: Vec<_> = sums
         .tally
         .decisions()
@@ -61,7 +63,7 @@ pub fn everything(board: &Board) -> Value {
         .collect();
     let classes: Vec<_> = sums
         .tally
-        .classes(&board.layout)
+        .classes(&editions)
         .filter(|(.., count)| *count > 0)
         .map(|(row, action, count)| {
             json!({
@@ -71,6 +73,7 @@ pub fn everything(board: &Board) -> Value {
         })
         .collect();
     let kernel = board.kernel();
+    let edition = editions.current();
     let ports: Vec<_> = (0..2)
         .map(|port| {
             let level = |value: fn(&crate::port::Level) -> u64| -> u64 {
@@ -102,7 +105,9 @@ pub fn everything(board: &Board) -> Value {
         "matcher_library": board.library,
         "started": timestamp(board.epoch),
         "ready": board.is_ready(),
-        "policy": {"source": board.policy.source.name, "digest": board.digest},
+        "policy": {"source": edition.policy.source.name, "digest": edition.digest, "generation": edition.generation},
+        "reloads": board.reloads.load(Ordering::Relaxed),
+        "reload_failures": board.reload_failures.load(Ordering::Relaxed),
         "ports": ports,
         "decisions": decisions,
         "classes": classes,

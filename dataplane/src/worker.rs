@@ -8,23 +8,24 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use artifact::model::Policy;
 use crossbeam_channel::{Receiver, Sender};
-use inspect::engine::Engine;
+use inspect::engine::{Engine, GENERATION_LIMIT};
 use inspect::engine::{SessionState as State, SessionView};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::board::{Board, MatcherState, Totals, WorkerState};
+use crate::board::{Board, Census, MatcherState, Totals, WorkerState};
+use crate::edition::Editions;
 use crate::journal::Sink;
-use crate::matcher::Usage;
+use crate::loaded::Sides;
+use crate::matcher::{PatternMatcher, Prepared, Usage};
 use crate::port::Port;
-use crate::tally::{Layout, Tally};
+use crate::tally::Tally;
 
 /// How often the engine's timers are looked at.
 const TICK: Duration = Duration::from_millis(1);
@@ -37,37 +38,63 @@ const NAP: Duration = Duration::from_micros(50);
 
 /// What all workers are asked to do.
 #[derive(Debug, Default)]
-pub struct Switch(AtomicU8);
+pub struct Switch {
+    level: AtomicU8,
+    reload: AtomicBool,
+}
 
 impl Switch {
     /// Sessions in flight keep flowing; a worker without any stops.
     pub fn drain(&self) {
-        self.0.fetch_max(1, Ordering::Relaxed);
+        self.level.fetch_max(1, Ordering::Relaxed);
     }
 
     /// Stop now.
     pub fn stop(&self) {
-        self.0.store(2, Ordering::Relaxed);
+        self.level.store(2, Ordering::Relaxed);
+    }
+
+    /// The policy is to be read again from where it was.
+    pub fn ask_reload(&self) {
+        self.reload.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for since this was last called.
+    pub fn take_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::Relaxed)
     }
 
     fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 1
+        self.level.load(Ordering::Relaxed) == 1
     }
 
     /// Whether it is time to stop or to drain.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
+        self.level.load(Ordering::Relaxed) != 0
     }
 
     /// Whether it is time to stop.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 2
+        self.level.load(Ordering::Relaxed) == 2
     }
 }
 
-/// Something a worker is asked to tell.
+/// A policy to take over.
+#[derive(Debug)]
+pub struct Reload {
+    /// The editions in use, the new one in force.
+    pub editions: Arc<Editions>,
+    /// A matcher for it.
+    pub prepared: Prepared,
+    /// Which of its ports the worker's are.
+    pub sides: Sides,
+    /// Where to say that it is done.
+    pub done: Sender<()>,
+}
+
+/// Something a worker is asked to tell or to do.
 #[derive(Debug)]
 pub enum Request {
     /// Its sessions, at most as many as `into` has room for.
@@ -77,6 +104,15 @@ pub enum Request {
         /// Where to send them.
         reply: Sender<Vec<SessionView>>,
     },
+    /// Its sessions counted, by row of [`Editions::tops`].
+    Census {
+        /// Where to count; made by who asks. Rows that it has no place for are left out.
+        into: Vec<Census>,
+        /// Where to send it.
+        reply: Sender<Vec<Census>>,
+    },
+    /// Take a policy over: sessions that begin from then on are under it.
+    Reload(Box<Reload>),
 }
 
 /// What a worker is made of.
@@ -89,8 +125,7 @@ pub struct Worker<M: Memory, P, X, S> {
     received: Vec<Frame>,
     pool: Pool<M>,
     sink: S,
-    policy: Arc<Policy>,
-    layout: Arc<Layout>,
+    editions: Arc<Editions>,
     usage: Rc<Usage>,
     state: WorkerState,
     burst: usize,
@@ -102,13 +137,13 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         engine: Engine<X>,
         (pool, ports): (Pool<M>, [P; 2]),
         sink: S,
-        (policy, layout): (Arc<Policy>, Arc<Layout>),
+        editions: Arc<Editions>,
         usage: Rc<Usage>,
         burst: usize,
     ) -> Self {
         let state = WorkerState {
             counters: engine.counters().clone(),
-            tally: Tally::new(&layout),
+            tally: Tally::new(&editions),
             totals: Totals { chunks: pool.free_count() as u64, ..Totals::default() },
         };
         Self {
@@ -118,8 +153,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
             received: Vec::with_capacity(burst),
             pool,
             sink,
-            policy,
-            layout,
+            editions,
             usage,
             state,
             burst: burst.max(1),
@@ -189,7 +223,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
     /// Hands over what the engine reports.
     fn report(&mut self) {
         for record in self.engine.journal_mut().drain() {
-            self.state.tally.record(&record, &self.layout, &self.policy);
+            self.state.tally.record(&record, &self.editions);
             self.sink.record(record);
         }
     }
@@ -199,6 +233,10 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         let lost_in_engine = self.engine.journal_mut().lost_count;
         self.state.counters.clone_from(self.engine.counters());
         let totals = &mut self.state.totals;
+        totals.generations = [self.engine.generation(); GENERATION_LIMIT];
+        for (place, generation) in totals.generations.iter_mut().zip(self.engine.generations()) {
+            *place = generation;
+        }
         totals.chunks_free = self.pool.free_count() as u64;
         totals.levels = [self.ports[0].level(), self.ports[1].level()];
         totals.records_lost = self.sink.lost_count() + lost_in_engine;
@@ -228,13 +266,49 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         let mut sessions = self.engine.sessions();
         sessions.all(|session| session.state == State::Closing && now.since(session.last_heard) >= LINGER)
     }
+}
 
-    fn answer(&self, request: Request) {
-        let Request::Sessions { mut into, reply } = request;
-        let room = into.capacity();
-        into.extend(self.engine.sessions().take(room));
-        // Whoever asked may have gone.
-        let _ = reply.try_send(into);
+/// Live, with patterns: what a capture's worker is never asked.
+impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
+    fn answer(&mut self, request: Request) -> io::Result<()> {
+        match request {
+            Request::Sessions { mut into, reply } => {
+                let room = into.capacity();
+                into.extend(self.engine.sessions().take(room));
+                // Whoever asked may have gone.
+                let _ = reply.try_send(into);
+                Ok(())
+            }
+            Request::Census { mut into, reply } => {
+                for session in self.engine.sessions() {
+                    let edition = self.editions.of(session.tag.generation);
+                    let row = edition.and_then(|edition| edition.top(&session.tag));
+                    if let Some(census) = row.and_then(|row| into.get_mut(row)) {
+                        census.count(&session);
+                    }
+                }
+                let _ = reply.try_send(into);
+                Ok(())
+            }
+            Request::Reload(reload) => self.reload(*reload),
+        }
+    }
+
+    fn reload(&mut self, reload: Reload) -> io::Result<()> {
+        self.report();
+        let Reload { editions, prepared, sides, done } = reload;
+        let policy = Arc::clone(&editions.current().policy);
+        let matcher = prepared.matcher(Rc::clone(&self.usage));
+        let taken = self.engine.reload(policy, matcher, sides);
+        if taken != Ok(editions.current().generation) {
+            // Workers under different policies would be worse than starting over.
+            return Err(io::Error::other("a policy could not be taken over"));
+        }
+        self.state.tally.grow(&editions);
+        self.editions = editions;
+        // Whoever asked may have given up.
+        let _ = done.try_send(());
+        Ok(())
     }
 
     /// Moves frames until `switch` says stop, or drain and no session is left. `spin` is how long it looks
@@ -272,7 +346,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
                 self.state.totals.total_nanos = now.since(start).as_nanos() as u64;
                 board.publish(number, self.state());
                 while let Ok(request) = requests.try_recv() {
-                    self.answer(request);
+                    self.answer(request)?;
                 }
                 let is_done = switch.is_stopped() || (switch.is_draining() && self.is_drained(now));
                 if is_done {
@@ -324,7 +398,7 @@ fn wait_for(ready: [BorrowedFd<'_>; 2], limit: Duration) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::journal::sample;
-    use crate::matcher::{PatternMatcher, Patterns};
+    use crate::matcher::Patterns;
     use crate::port::memory::{FarEnd, MemoryPort};
     use artifact::format::Artifact;
     use inspect::engine::Config;
@@ -354,14 +428,14 @@ mod tests {
         let artifact = artifact();
         let matcher = Patterns::load(&artifact).unwrap().matcher(4).unwrap();
         let usage = matcher.usage();
-        let policy = Arc::new(artifact.policy);
-        let layout = Arc::new(Layout::new(&policy));
+        let editions = Arc::new(Editions::new(&artifact));
+        let policy = Arc::clone(&editions.current().policy);
         let config = Config { ports: [Some(0), Some(1)], ..Config::default() };
         let (a, far_a) = MemoryPort::new(capacity);
         let (b, far_b) = MemoryPort::new(capacity);
-        let engine = Engine::new(Arc::clone(&policy), matcher, config);
+        let engine = Engine::new(policy, matcher, config);
         let parts = (VecMemory::pool(64, 2048), [a, b]);
-        (Worker::new(engine, parts, Kept::default(), (policy, layout), usage, 8), [far_a, far_b])
+        (Worker::new(engine, parts, Kept::default(), editions, usage, 8), [far_a, far_b])
     }
 
     /// An ARP request: what every engine lets through unchanged.

@@ -21,6 +21,8 @@ use artifact::model::Policy;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use inspect::event::{Body, Decision, Kind, Record};
 
+use crate::edition::{Editions, Register};
+
 use self::json::Event;
 use self::message::message;
 use self::names::Names;
@@ -100,7 +102,9 @@ pub fn open_events(target: &str, append: bool) -> io::Result<Output> {
 
 /// Turns records into lines and writes them.
 pub struct Scribe {
-    policy: Arc<Policy>,
+    register: Arc<Register>,
+    /// The register's editions when it was last asked.
+    editions: Arc<Editions>,
     /// Origin of the records' clock, in nanoseconds after 1970 began.
     epoch: u64,
     events: Option<BufWriter<Output>>,
@@ -117,23 +121,24 @@ impl std::fmt::Debug for Scribe {
 }
 
 impl Scribe {
-    /// A scribe for records of `policy`, whose clock began `epoch` nanoseconds after 1970 did.
+    /// A scribe for records of the policies in `register`, whose clock began `epoch` nanoseconds after 1970 did.
     #[must_use]
-    pub fn new(policy: Arc<Policy>, epoch: u64, events: Option<Output>, syslog: Option<Syslog>) -> Self {
-        Self::with_status(policy, epoch, events, syslog, Arc::default())
+    pub fn new(register: Arc<Register>, epoch: u64, events: Option<Output>, syslog: Option<Syslog>) -> Self {
+        Self::with_status(register, epoch, events, syslog, Arc::default())
     }
 
     /// The same, with a status that is already known elsewhere.
     #[must_use]
     pub fn with_status(
-        policy: Arc<Policy>,
+        register: Arc<Register>,
         epoch: u64,
         events: Option<Output>,
         syslog: Option<Syslog>,
         status: Arc<JournalStatus>,
     ) -> Self {
         Self {
-            policy,
+            editions: register.get(),
+            register,
             epoch,
             events: events.map(|output| BufWriter::with_capacity(64 * 1024, output)),
             syslog,
@@ -151,7 +156,7 @@ impl Scribe {
 
     /// Writes a record.
     pub fn write(&mut self, record: &Record) {
-        let policy = Arc::clone(&self.policy);
+        let policy = self.policy_of(record);
         if !is_wanted(record, &policy) {
             return;
         }
@@ -172,6 +177,15 @@ impl Scribe {
             self.status.syslog.store(syslog.sent_count, Ordering::Relaxed);
             self.status.syslog_lost.store(syslog.lost_count, Ordering::Relaxed);
         }
+    }
+
+    /// The policy that the record's indexes belong to.
+    fn policy_of(&mut self, record: &Record) -> Arc<Policy> {
+        if self.editions.policy_of(record).is_none() {
+            self.editions = self.register.get();
+        }
+        // One that nobody knows any more has no names to give.
+        self.editions.policy_of(record).cloned().unwrap_or_default()
     }
 
     /// Writes a `stats` event: the counters since the start, at `nanos` after 1970 began.
@@ -321,7 +335,7 @@ mod tests {
     }
 
     fn scribe(policy: Policy, shared: &Shared) -> Scribe {
-        Scribe::new(Arc::new(policy), 0, Some(Box::new(shared.clone())), None)
+        Scribe::new(sample::register(policy), 0, Some(Box::new(shared.clone())), None)
     }
 
     #[test]
@@ -403,10 +417,37 @@ mod tests {
                 Ok(())
             }
         }
-        let mut scribe = Scribe::new(Arc::new(sample::policy()), 0, Some(Box::new(Full)), None);
+        let mut scribe = Scribe::new(sample::register(sample::policy()), 0, Some(Box::new(Full)), None);
         scribe.write(&sample::refused());
         scribe.flush();
         assert!(scribe.has_failed());
         assert_eq!(scribe.status().events_lost.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn records_are_named_by_the_policy_their_session_began_under() {
+        let shared = Shared::default();
+        let register = sample::register(sample::policy());
+        let mut scribe = Scribe::new(Arc::clone(&register), 0, Some(Box::new(shared.clone())), None);
+        let mut renamed = sample::policy();
+        renamed.paths[0].zone_pair = "renamed".into();
+        register.set(Arc::new(register.get().next(&sample::artifact(renamed))));
+        let old = sample::anomaly();
+        let mut new = old;
+        new.flow = old.flow.map(|flow| inspect::event::FlowTag { generation: 1, ..flow });
+        let mut unknown = old;
+        unknown.flow = old.flow.map(|flow| inspect::event::FlowTag { generation: 7, ..flow });
+        for record in [&old, &new, &old, &unknown] {
+            scribe.write(record);
+        }
+        scribe.flush();
+        let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+        let names: Vec<_> = text
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["postern"]["zone_pair"].clone()
+            })
+            .collect();
+        assert_eq!(names, ["in-out", "renamed", "in-out", "?"]);
     }
 }

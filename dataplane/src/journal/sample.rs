@@ -10,6 +10,8 @@ use inspect::event::{Action, Body, Decision, EndReason, FlowEnd, FlowTag, Kind, 
 use inspect::unit::{Direction, FlowId, Instant, PortId, StreamOffset};
 use inspect::wire::Endpoint;
 
+use crate::edition::{Editions, Register};
+
 /// Zone-pair `in-out`, class `mail`, SMTP policy `mail-rules` with a class `spam` that refuses senders.
 pub(crate) fn policy() -> Policy {
     let ports = ["inside", "outside"].map(|name| PortName { name: name.into(), interfaces: Vec::new() });
@@ -60,6 +62,11 @@ pub(crate) fn policy() -> Policy {
         smtp_ports: vec![25],
         ..Policy::default()
     }
+}
+
+/// A register that holds one policy.
+pub(crate) fn register(policy: Policy) -> std::sync::Arc<Register> {
+    std::sync::Arc::new(Register::new(Editions::new(&artifact(policy))))
 }
 
 /// That policy as an artifact that was never in a file.

@@ -7,6 +7,8 @@ use artifact::model::PortIndex;
 pub struct Config {
     /// Which port of the policy each port of the gateway is; `None` is one that the policy does not know.
     pub ports: [Option<PortIndex>; 2],
+    /// Number of the artifact the engine starts with; every reload counts up from it.
+    pub generation: u32,
     /// Sessions there may be at once.
     pub flow_limit: usize,
     /// Segments one direction of one session may have waiting for octets in front of them.
@@ -33,6 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             ports: [None, None],
+            generation: 0,
             flow_limit: 65_536,
             held_per_stream: 256,
             held_share: 4,

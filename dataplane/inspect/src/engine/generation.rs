@@ -90,10 +90,16 @@ impl<X> Engine<X> {
         Ok(number)
     }
 
-    /// Number of the artifact that new sessions begin under; the first is 0.
+    /// Number of the artifact that new sessions begin under; the first is [`super::Config::generation`].
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.shared.current().number
+    }
+
+    /// Numbers of the artifacts that sessions live under, ascending; the last is the current one, with or without
+    /// sessions.
+    pub fn generations(&self) -> impl Iterator<Item = u32> + '_ {
+        self.shared.generations.iter().map(|generation| generation.number)
     }
 
     /// The pattern matcher of the current artifact, for its own counters.

@@ -108,7 +108,7 @@ impl<X: Matcher> Engine<X> {
             relief: Relief::default(),
             next_id: config.flow_id_start,
             shared: Shared {
-                generations: vec![Generation::new(0, policy, matcher, config.ports)],
+                generations: vec![Generation::new(config.generation, policy, matcher, config.ports)],
                 stores: Stores::default(),
                 config,
                 counters: Counters::default(),

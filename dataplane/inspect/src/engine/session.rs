@@ -20,6 +20,8 @@ pub struct SessionView {
     pub last_heard: Instant,
     /// Payload octets forwarded, client's first.
     pub bytes: [u64; 2],
+    /// Segments forwarded, client's first.
+    pub packets: [u64; 2],
 }
 
 /// States in the words of Cisco's `show` commands.
@@ -59,6 +61,7 @@ impl SessionView {
             created: flow.created,
             last_heard: flow.last_heard,
             bytes: flow.totals.bytes,
+            packets: flow.totals.packets,
         }
     }
 }

@@ -190,10 +190,6 @@ impl Dialogue {
                     report::forget(&mut self.audit, &mut self.facts, context);
                 }
                 report::audit_command(&mut self.audit, verb, line, path, context);
-                if matches!(verb, Verb::Ehlo | Verb::Helo) {
-                    self.enhanced = false;
-                    context.journal.set_enhanced(false);
-                }
                 self.sent(verb, shape, &judged, context)
             }
             Ruling::Mask(cause) => {

@@ -169,11 +169,10 @@ impl Dialogue {
             {
                 Outcome::Pass | Outcome::Allow => {
                     // A refusal that is only still to be said keeps the form it was reported in.
-                    if self.gate == Gate::Open && name.eq_ignore_ascii_case(b"ENHANCEDSTATUSCODES") {
-                        self.enhanced = true;
-                        context.journal.set_enhanced(true);
+                    if self.gate == Gate::Open {
+                        self.session.advertise(piece, TEXT + at.start..TEXT + at.end);
+                        context.journal.set_enhanced(self.enhanced_status_codes());
                     }
-                    self.session.advertise(piece, TEXT + at.start..TEXT + at.end);
                     return Ok(());
                 }
                 Outcome::Reset(cause) => {
