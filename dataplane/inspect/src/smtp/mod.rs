@@ -17,6 +17,7 @@ pub mod outstanding;
 pub mod path;
 pub mod reply;
 pub mod session;
+pub mod signature;
 
 pub use answer::{Answer, Answered, ServerEvent};
 pub use command::{Verb, word};

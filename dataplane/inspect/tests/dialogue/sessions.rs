@@ -150,3 +150,28 @@ fn lines_have_their_limits() {
         }
     }
 }
+
+#[test]
+fn bdat_is_refused_whatever_its_size_is_said_to_be() {
+    for policy in ["base none", "base esmtp", "base smtp"] {
+        for size in [
+            "0 LAST",
+            "4294967296",
+            "9223372036854775808 LAST",
+            "18446744073709551616",
+            "-1",
+            "+1",
+            "1 LAST x",
+            "",
+            "x",
+        ] {
+            let mut wire = greeted(policy);
+            let before = wire.server_got.len();
+            wire.client(format!("bdat {size}\r\nMAIL FROM:<x@y>\r\nRSET\r\n").as_bytes());
+            assert_eq!(wire.next, Next::Close(ReplyCode::NotImplemented), "{policy} {size}");
+            assert!(!wire.server_got[before..].contains(&b'\n'), "{policy} {size}");
+            assert!(wire.client_got.ends_with(b"502 Command not implemented\r\n"));
+            wire.end();
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What the client says: command lines, and what they may not be.
 
+use artifact::settings::EndOfData;
 use artifact::smtp::{Base, Region};
 
 use super::reading::block;
@@ -12,6 +13,7 @@ use crate::scan::Matcher;
 use crate::smtp::ext::{self, Invalid, Scope, Wrong};
 use crate::smtp::line::without_end;
 use crate::smtp::session::Shape;
+use crate::smtp::signature::{self, Seen};
 use crate::smtp::{ClientEvent, Fault, Verb, path, word};
 use crate::unit::Direction;
 use crate::verdict::{Cause, Observation, Outcome, Rules};
@@ -66,6 +68,12 @@ impl Dialogue {
                     Ok(()) => at += len,
                     Err(reply) => return self.refused(at, reply, context),
                 },
+                ClientEvent::Smuggling(len) if context.rules.end_of_data() == EndOfData::Off => {
+                    match self.text(&bytes[at..at + len], context) {
+                        Ok(()) => at += len,
+                        Err(reply) => return self.refused_message(bytes, at, at + len, reply, context),
+                    }
+                }
                 ClientEvent::Smuggling(len) => {
                     let judged = Judged::at(Direction::ClientToServer, here);
                     let reply = ReplyCode::Smuggling;
@@ -155,7 +163,18 @@ impl Dialogue {
             let outcome =
                 rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
             match outcome {
-                Outcome::Pass | Outcome::Allow => self.protocol(verb, line, here - start as u64, rules),
+                Outcome::Pass | Outcome::Allow => {
+                    let recipient_count = self.facts.recipient_count;
+                    let len = self.session.line_len();
+                    let seen = Seen::Command { verb, word: name, line, len, path, recipient_count };
+                    match signature::find(&seen, rules.signatures()) {
+                        Some(id) => {
+                            let judged = Judged { signature: Some(id), ..judged };
+                            Ruling::Refuse(Kind::SmtpSignature, judged, ReplyCode::Policy)
+                        }
+                        None => self.protocol(verb, line, here - start as u64, rules),
+                    }
+                }
                 Outcome::Mask(cause) => {
                     self.facts.recipient_count = counted;
                     Ruling::Mask(Some(cause))
@@ -209,6 +228,9 @@ impl Dialogue {
     fn protocol(&self, verb: Verb, line: &[u8], offset: u64, rules: &Rules) -> Ruling {
         if !matches!(verb, Verb::Mail | Verb::Rcpt) {
             return Ruling::Pass;
+        }
+        if verb == Verb::Mail && rules.requires_tls() {
+            return Ruling::Close(Kind::SmtpTlsRequired, None, ReplyCode::TlsRequired);
         }
         let scope = match rules.base() {
             Base::Smtp => Scope::Nothing,
