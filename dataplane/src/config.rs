@@ -36,6 +36,9 @@ pub enum Command {
     /// Bring another compiled policy into force; sessions that exist keep theirs
     #[command(after_help = RELOAD_EXAMPLE)]
     Reload(ReloadArgs),
+    /// See whether this host is ready, and how to mend what is not
+    #[command(after_help = CHECK_HOST_EXAMPLE)]
+    CheckHost(CheckHostArgs),
     /// Ask a running gateway
     #[command(after_help = SHOW_EXAMPLE)]
     Show(ShowArgs),
@@ -58,6 +61,12 @@ Examples:
   postern show zone-pair in-out
   postern show statistics --json
 Exits 0 with an answer, 1 when no gateway answers at the socket, 2 on wrong usage.";
+
+const CHECK_HOST_EXAMPLE: &str = "\
+Example:
+  postern check-host --port inside=eth0 --port outside=eth1 --workers 4
+Each line is ok, warn or fail, and what is not ok says how to mend it. Nothing is changed.
+Exits 0 when nothing fails, 1 when something does, 2 on wrong usage.";
 
 const RELOAD_EXAMPLE: &str = "\
 Example:
@@ -142,6 +151,20 @@ pub struct ReplayArgs {
     /// Whether the capture's checksums are verified or taken as right
     #[arg(long, value_enum, default_value = "verify")]
     pub checksum: Checksum,
+}
+
+/// Arguments of `check-host`.
+#[derive(Debug, Args, Clone)]
+pub struct CheckHostArgs {
+    /// A port as `run` would be given it
+    #[arg(long = "port", value_name = "NAME=INTERFACE", required = true)]
+    pub ports: Vec<PortBinding>,
+    /// Number of workers that `run` would be given
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub workers: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `reload`.
@@ -423,6 +446,7 @@ mod tests {
             ("replay", "--policy --in --out --events --zone --checksum"),
             ("show", "--control --json policy interfaces sessions zone-pair statistics all"),
             ("reload", "--policy --control"),
+            ("check-host", "--port --workers --json"),
         ] {
             let help = cli.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(help.contains("Example"), "{name}: {help}");
@@ -436,7 +460,7 @@ mod tests {
             assert!(help.contains(limit.name), "{}: {help}", limit.name);
         }
         let top = cli.render_help().to_string();
-        for command in ["run", "replay", "reload", "show"] {
+        for command in ["run", "replay", "reload", "check-host", "show"] {
             assert!(top.contains(&format!("\n  {command} ")), "{top}");
         }
     }
@@ -525,7 +549,12 @@ mod tests {
             parse(&["postern", "replay", "--policy", "p", "--in", "c", "--zone", "10.0.0.0/8=inside"]);
         let Ok(Command::Replay(replay)) = replay else { panic!("not understood") };
         assert_eq!(replay.zones[0].zone, "inside");
-        for bad in [&["postern", "show"][..], &["postern", "show", "weather"], &["postern", "reload"]] {
+        for bad in [
+            &["postern", "show"][..],
+            &["postern", "show", "weather"],
+            &["postern", "reload"],
+            &["postern", "check-host"],
+        ] {
             assert!(parse(bad).is_err());
         }
         let error =

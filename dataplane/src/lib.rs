@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod board;
+pub mod check_host;
 pub mod config;
 pub mod control;
 mod crew;

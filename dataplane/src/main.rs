@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use postern::config::{Cli, Command, RunConfig};
 use postern::failure::Failure;
-use postern::{gateway, reload, replay, show};
+use postern::{check_host, gateway, reload, replay, show};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,6 +19,11 @@ fn main() -> ExitCode {
         }
         Command::Replay(args) => replay::command(&args),
         Command::Show(args) => show::command(&args).map(print),
+        Command::CheckHost(args) => {
+            let (text, result) = check_host::command(&args);
+            print(text);
+            result
+        }
         Command::Reload(args) => reload::command(&args).map(print),
     };
     match result {

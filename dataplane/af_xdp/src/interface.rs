@@ -17,7 +17,9 @@ const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GTSO: u32 = 0x1e;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETHTOOL_GRSSH: u32 = 0x46;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+const ETH_FLAG_LRO: u32 = 1 << 15;
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
 /// `enum netdev_xdp_act` in `include/uapi/linux/netdev.h`.
@@ -57,6 +59,25 @@ pub struct Facts {
     pub zero_copy: Option<bool>,
     /// Addresses that the host itself answers on, link-local ones left out.
     pub addresses: Vec<IpAddr>,
+}
+
+/// How a card spreads received frames over its queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiveHash {
+    /// Key of the Toeplitz hash.
+    pub key: Vec<u8>,
+    /// The card folds both directions into one before it hashes (`symmetric-xor`).
+    pub folds: bool,
+}
+
+impl ReceiveHash {
+    /// Whether both directions of a connection come to the same queue: the card folds them, or the key repeats
+    /// every 16 bits (Woo and Park, "Scalable TCP session monitoring with symmetric receive-side scaling").
+    #[must_use]
+    pub fn is_symmetric(&self) -> bool {
+        self.folds
+            || (self.key.len() >= 4 && self.key.iter().zip(&self.key[2..]).all(|(one, next)| one == next))
+    }
 }
 
 impl Interface {
@@ -126,6 +147,38 @@ impl Interface {
         })
     }
 
+    /// Whether the card puts received TCP segments together (LRO): what comes then is no longer what was sent. False
+    /// when the kernel does not say.
+    #[must_use]
+    pub fn merges_received(&self) -> bool {
+        let flags = |socket| self.ethtool::<2>(&socket, ETHTOOL_GFLAGS).ok();
+        control_socket().ok().and_then(flags).is_some_and(|words| words[1] & ETH_FLAG_LRO != 0)
+    }
+
+    /// How received frames are spread over queues; `None` when the driver does not say.
+    #[must_use]
+    pub fn receive_hash(&self) -> Option<ReceiveHash> {
+        /// Words of `struct ethtool_rxfh` before its tables, and room for these: 512 entries and a long key.
+        const HEAD: usize = 6;
+        const WORDS: usize = HEAD + 1024;
+        let socket = control_socket().ok()?;
+        let mut sizes = [0_u32; HEAD];
+        sizes[0] = ETHTOOL_GRSSH;
+        self.ask_ethtool(&socket, &mut sizes).ok()?;
+        let [_, _, table_len, key_len, ..] = sizes;
+        let mut words = [0_u32; WORDS];
+        (words[0], words[2], words[3]) = (ETHTOOL_GRSSH, table_len, key_len);
+        let end = HEAD + table_len as usize + (key_len as usize).div_ceil(4);
+        if key_len == 0 || end > WORDS {
+            return None;
+        }
+        self.ask_ethtool(&socket, &mut words).ok()?;
+        let octets = words[HEAD + table_len as usize..end].iter().flat_map(|word| word.to_ne_bytes());
+        let key = octets.take(key_len as usize).collect();
+        // The second octet of the fifth word is `input_xfrm`; either transformation makes the hash symmetric.
+        Some(ReceiveHash { key, folds: words[4].to_ne_bytes()[1] & 3 != 0 })
+    }
+
     fn request(&self) -> libc::ifreq {
         // SAFETY: a plain struct of integers and pointers, for which zero is a value.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -153,9 +206,14 @@ impl Interface {
     fn ethtool<const N: usize>(&self, socket: &OwnedFd, command: u32) -> io::Result<[u32; N]> {
         let mut words = [0; N];
         words[0] = command;
-        let answer = &raw mut words;
-        self.ioctl(socket, SIOCETHTOOL, |request| request.ifr_ifru.ifru_data = answer.cast())?;
+        self.ask_ethtool(socket, &mut words)?;
         Ok(words)
+    }
+
+    /// Asks ethtool; question and answer are the same words.
+    fn ask_ethtool(&self, socket: &OwnedFd, words: &mut [u32]) -> io::Result<()> {
+        let data = words.as_mut_ptr();
+        self.ioctl(socket, SIOCETHTOOL, |request| request.ifr_ifru.ifru_data = data.cast()).map(drop)
     }
 
     /// Addresses of the interface that are not link-local.
@@ -308,6 +366,14 @@ mod tests {
         let facts = loopback.facts().unwrap();
         assert!(loopback.index() > 0 && facts.mtu >= 1500 && facts.queue_count == 1, "{facts:?}");
         assert!(!facts.zero_copy.unwrap_or(false));
+    }
+
+    #[test]
+    fn a_key_that_repeats_is_symmetric() {
+        let hash = |key: &[u8], folds| ReceiveHash { key: key.to_vec(), folds };
+        assert!(hash(&[0x6d, 0x5a].repeat(20), false).is_symmetric());
+        assert!(hash(b"whatever", true).is_symmetric());
+        assert!(!hash(b"whatever", false).is_symmetric() && !hash(&[], false).is_symmetric());
     }
 
     #[test]
