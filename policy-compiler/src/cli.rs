@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::code::Code;
 use crate::compile::{Compiled, Options, compile};
 use crate::explain;
+use crate::rehearsal;
 use crate::sign;
 use crate::source::SourceFile;
 
@@ -47,6 +48,12 @@ enum Command {
         after_help = "Examples:\n  posternc explain mail.policy\n  posternc explain mail.postern\n  posternc explain P0012"
     )]
     Explain(Explain),
+    /// Run written dialogues through a policy, without a network, and print each verdict with the line of policy that
+    /// caused it.
+    #[command(
+        after_help = "A dialogue is a text file: `C: ` and `S: ` begin lines of client and server, `#` a comment, \\xNN is an octet.\n\nExamples:\n  posternc test mail.policy spammer.dialogue\n  posternc test --json mail.postern *.dialogue"
+    )]
+    Test(Test),
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +92,24 @@ struct Explain {
 }
 
 #[derive(Debug, Args)]
+struct Test {
+    /// Policy file or artifact.
+    #[arg(value_name = "POLICY | FILE.postern")]
+    policy: PathBuf,
+    /// Dialogue files.
+    #[arg(required = true)]
+    dialogue: Vec<PathBuf>,
+    /// The SMTP policy map (or inspection rule) to test, where there are several.
+    #[arg(long, value_name = "NAME")]
+    policy_map: Option<String>,
+    /// Print the steps as a JSON list, one for each dialogue.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    dialect: Dialect,
+}
+
+#[derive(Debug, Args)]
 struct Dialect {
     /// Refuse what Cisco's routers do not have: `match not` in SMTP classes, `parameters`, `nocase`, `$`, shell-style stars.
     #[arg(long)]
@@ -113,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check(&arguments),
         Command::Compile(arguments) => compile_file(&arguments),
         Command::Explain(arguments) => explain_subject(&arguments),
+        Command::Test(arguments) => test(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -236,19 +262,62 @@ fn explain_subject(arguments: &Explain) -> Outcome {
     if !path.exists() && Code::looks_like(&arguments.subject) {
         return Err(Failure(USAGE, format!("there is no code `{}`", arguments.subject)));
     }
+    print(&explain::artifact(&load(path, &arguments.dialect)?))
+}
+
+/// The artifact in a file, or that of the policy in it.
+fn load(path: &Path, dialect: &Dialect) -> Result<Artifact, Failure> {
     let bytes = fs::read(path).map_err(|error| usage(path, &error))?;
-    let artifact = if bytes.starts_with(&MAGIC) {
-        Artifact::read(&bytes).map_err(|error| Failure(BAD, format!("{}: {error}", path.display())))?
-    } else {
-        let file = read_policy(path)?;
-        let compiled = compile(&file, arguments.dialect.options());
-        show(&compiled, &file);
-        let (errors, warnings) = compiled.counts();
-        compiled
-            .artifact
-            .ok_or_else(|| Failure(BAD, format!("{}: {}", file.name, summary(errors, warnings))))?
+    if bytes.starts_with(&MAGIC) {
+        return Artifact::read(&bytes).map_err(|error| Failure(BAD, format!("{}: {error}", path.display())));
+    }
+    let file = read_policy(path)?;
+    let compiled = compile(&file, dialect.options());
+    show(&compiled, &file);
+    let (errors, warnings) = compiled.counts();
+    compiled.artifact.ok_or_else(|| Failure(BAD, format!("{}: {}", file.name, summary(errors, warnings))))
+}
+
+fn test(arguments: &Test) -> Outcome {
+    let artifact = load(&arguments.policy, &arguments.dialect)?;
+    let names: Vec<&str> = artifact.policy.smtp.iter().map(|policy| policy.name.as_str()).collect();
+    let place = arguments.policy.display();
+    let smtp = match (&arguments.policy_map, names.as_slice()) {
+        (Some(name), names) => names.iter().position(|other| other == name).ok_or_else(|| {
+            Failure(
+                USAGE,
+                format!("{place}: there is no SMTP policy `{name}` (there are: {})", names.join(", ")),
+            )
+        })?,
+        (None, []) => {
+            return Err(Failure(BAD, format!("{place}: it inspects no SMTP, so there is nothing to test")));
+        }
+        (None, [_]) => 0,
+        (None, names) => {
+            let text =
+                format!("{place}: say which of its SMTP policies with --policy-map: {}", names.join(", "));
+            return Err(Failure(USAGE, text));
+        }
     };
-    print(&explain::artifact(&artifact))
+    let mut all = Vec::new();
+    for path in &arguments.dialogue {
+        let text = fs::read_to_string(path).map_err(|error| usage(path, &error))?;
+        let lines =
+            rehearsal::read(&text).map_err(|error| Failure(BAD, format!("{}:{error}", path.display())))?;
+        let steps = rehearsal::run(&artifact.policy, smtp as u16, &lines);
+        if arguments.json {
+            all.push(steps);
+        } else {
+            let report = rehearsal::report(&steps, &artifact.policy.source.name);
+            print(&format!("{}\n{report}", path.display()))?;
+        }
+    }
+    if arguments.json {
+        let mut text = serde_json::to_string_pretty(&all).unwrap_or_default();
+        text.push('\n');
+        print(&text)?;
+    }
+    Ok(())
 }
 
 /// Standard output; a reader that has gone is no error.

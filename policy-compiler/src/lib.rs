@@ -8,6 +8,7 @@
 //! | what the gateway asks | [`lower`], [`mod@hyperscan`] for databases |
 //! | all of it | [`compile()`](compile::compile) |
 //! | and back into plain words | [`explain`] |
+//! | what it does to a written dialogue | [`rehearsal`], with the gateway's own engine |
 //!
 //! Nothing that a policy holds makes this panic, and everything wrong with a file is said in one run.
 #![deny(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod lower;
 pub mod parser;
 pub mod pattern;
 pub mod protocol;
+pub mod rehearsal;
 pub mod sign;
 pub mod source;
 pub mod token;
