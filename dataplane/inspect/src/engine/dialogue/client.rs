@@ -113,13 +113,13 @@ impl Dialogue {
         here: u64,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
-        context.counters.smtp_commands += 1;
         let rules = context.rules;
         let start = self.session.line_len() - piece.len();
         let len = self.session.line_len() - 2;
         let line = without_end(self.session.line(piece));
         let mut verb_at = word(line);
         let verb = Verb::new(&line[verb_at.clone()]);
+        report::count_command(context.counters, verb);
         // Once octets were overwritten the word is what it was then: letters that came later cannot take that back.
         let masking = self.masking[CLIENT].take();
         verb_at.end = masking.map_or(verb_at.end, |len| verb_at.end.min(verb_at.start + usize::from(len)));
