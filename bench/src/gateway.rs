@@ -221,6 +221,7 @@ impl Gateway {
             let limit = (*left).min(BURST - count);
             let got =
                 ports[port.index()].receive(pool, received, limit).map_err(|error| error.to_string())?;
+            pool.warm(received);
             for frame in received.drain(..) {
                 handle(*port, frame, pool, out);
             }

@@ -385,6 +385,7 @@ mod tests {
             alert: true,
             audit_trail: false,
             max_data: None,
+            settings: artifact::settings::Settings::default(),
         }
     }
 

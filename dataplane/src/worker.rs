@@ -168,6 +168,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         let mut count = 0;
         for side in PortId::ALL {
             count += self.ports[side.index()].receive(&mut self.pool, &mut self.received, self.burst)?;
+            self.pool.warm(&self.received);
             for frame in self.received.drain(..) {
                 self.engine.receive(now, side, frame, &mut self.pool, &mut self.out);
             }

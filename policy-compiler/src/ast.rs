@@ -1,6 +1,7 @@
 //! What was written, before anybody asks whether it makes sense.
 
 use artifact::model::{AccessEntry, Mode};
+use artifact::settings::{Chunking, EndOfData, SIGNATURES, Settings, Signature, StartTls};
 use artifact::smtp::Base;
 
 use crate::kind::{Argument, MatchKind};
@@ -172,6 +173,31 @@ pub struct SmtpParameters {
     pub audit_trail: Option<Set<bool>>,
     /// `max-data`, octets.
     pub max_data: Option<Set<u64>>,
+    /// `end-of-data`.
+    pub end_of_data: Option<Set<EndOfData>>,
+    /// `starttls`.
+    pub starttls: Option<Set<StartTls>>,
+    /// `chunking`.
+    pub chunking: Option<Set<Chunking>>,
+    /// `signature`: id and whether it is on; each id once.
+    pub signatures: Vec<Set<(u16, bool)>>,
+}
+
+impl SmtpParameters {
+    /// What is set, and the defaults for what is not.
+    pub fn settings(&self) -> Settings {
+        let default = Settings::default();
+        let is_on = |row: &&Signature| {
+            let set = self.signatures.iter().find(|set| set.value.0 == row.id);
+            set.map_or(row.on, |set| set.value.1)
+        };
+        Settings {
+            end_of_data: self.end_of_data.map_or(default.end_of_data, |set| set.value),
+            starttls: self.starttls.map_or(default.starttls, |set| set.value),
+            chunking: self.chunking.map_or(default.chunking, |set| set.value),
+            signatures: SIGNATURES.iter().filter(is_on).map(|row| row.id).collect(),
+        }
+    }
 }
 
 /// `class type inspect smtp` in a policy map.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use artifact::format::Artifact;
 use artifact::model::{Form, Mode, Path, Policy, TopAction, TopClass};
+use artifact::settings::{Chunking, EndOfData, SIGNATURES, Settings, StartTls};
 use artifact::smtp::{Base, Criterion, Region, SmtpClass, SmtpPolicy, Terminal};
 
 use crate::code::Code;
@@ -133,7 +134,7 @@ fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
         }
     };
     line(out, 1, &format!("Base: {base}."));
-    line(out, 1, "BDAT and the EHLO keyword CHUNKING are always masked.");
+    explain_settings(&smtp.settings, out);
     if let Some(max) = smtp.max_data {
         line(out, 1, &format!("A session that has carried more than {max} octets of mail is closed."));
     }
@@ -172,6 +173,43 @@ fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
     }
     let stream: u32 = smtp.databases.iter().map(|database| database.stream_len).sum();
     line(out, 1, &format!("State per flow: {FACTS_LEN} octets of facts, {stream} octets of matcher state."));
+}
+
+fn explain_settings(settings: &Settings, out: &mut String) {
+    let chunking = match settings.chunking {
+        Chunking::Allow => "BDAT is let through and its chunks are inspected (chunking allow).",
+        Chunking::Mask => "BDAT is refused and the EHLO keyword CHUNKING masked (chunking mask).",
+    };
+    let starttls = match settings.starttls {
+        StartTls::Allow => "STARTTLS is let through; what follows it is not inspected (starttls allow).",
+        StartTls::Require => {
+            "Mail before STARTTLS is refused; what follows STARTTLS is not inspected (starttls require)."
+        }
+        StartTls::Mask => "STARTTLS is masked, command and EHLO keyword (starttls mask).",
+    };
+    let end_of_data = match settings.end_of_data {
+        EndOfData::Strict => {
+            "A message with a CR or LF that is not part of CRLF, or with NUL, is refused (end-of-data strict)."
+        }
+        EndOfData::Eod => {
+            "A message with what some servers take for the end of data, and is not, is refused (end-of-data eod)."
+        }
+        EndOfData::Off => {
+            "Only CRLF.CRLF is looked for, whatever servers take for the end of data (end-of-data off)."
+        }
+    };
+    for text in [chunking, starttls, end_of_data] {
+        line(out, 1, text);
+    }
+    let listed = |on: bool| {
+        let ids: Vec<String> = SIGNATURES
+            .iter()
+            .filter(|row| settings.signatures.contains(&row.id) == on)
+            .map(|row| row.id.to_string())
+            .collect();
+        if ids.is_empty() { "none".to_owned() } else { ids.join(" ") }
+    };
+    line(out, 1, &format!("Signatures on: {}; off: {}.", listed(true), listed(false)));
 }
 
 /// What each kind of match in the policy looks at, and how it counts.

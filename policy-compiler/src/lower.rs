@@ -285,6 +285,7 @@ impl<'a> Lowering<'a> {
                 alert: wanted.alert,
                 audit_trail: wanted.audit_trail,
                 max_data: Some(line.max_data.unwrap_or(CLASSIC_MAX_DATA)),
+                settings: artifact::settings::Settings::default(),
             };
             let known = self.policy.smtp.iter().position(|policy| *policy == wanted);
             let at = known.unwrap_or_else(|| {
@@ -358,6 +359,7 @@ fn smtp_policy(config: &Config, file: &SourceFile, map: &SmtpPolicyMap) -> SmtpP
         alert: map.parameters.alert.is_none_or(|set| set.value),
         audit_trail: map.parameters.audit_trail.is_some_and(|set| set.value),
         max_data: map.parameters.max_data.map(|set| set.value),
+        settings: map.parameters.settings(),
     };
     // class-default is the last one wherever it is written.
     let (defaults, named): (Vec<_>, Vec<_>) =

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use artifact::model::{Condition, Form, Policy, TopAction};
+use artifact::settings::{EndOfData, Settings, StartTls};
 use artifact::smtp::{Base, Encoding, Region, Terminal, Test};
 use posternc::compile::{Options, compile};
 use posternc::kind::KINDS;
@@ -208,6 +209,29 @@ fn default_class_and_parameters_of_an_smtp_policy() {
     let last = smtp.classes.last().unwrap();
     assert_eq!(last.name, "class-default");
     assert_eq!(smtp.criteria[usize::from(last.criteria[0])].test, Test::Always);
+}
+
+#[test]
+fn what_a_policy_says_of_the_protocol_itself() {
+    let with = |lines: &str| {
+        let text = with_class("match-any", " match cmd verb EVIL\n", "  mask\n").replace(
+            "policy-map type inspect smtp p\n",
+            &format!("policy-map type inspect smtp p\n parameters\n{lines}"),
+        );
+        policy(&text).smtp[0].settings.clone()
+    };
+    assert_eq!(with(""), Settings::default());
+    assert_eq!(
+        with("  signature 3101 off\n  no signature 3101\n  starttls mask\n  no starttls\n"),
+        Settings::default()
+    );
+    let set = with("  end-of-data strict\n  starttls require\n  signature 3101 off\n  sig 3110 on\n");
+    assert_eq!((set.end_of_data, set.starttls), (EndOfData::Strict, StartTls::Require));
+    assert!(
+        !set.signatures.contains(&3101) && set.signatures.contains(&3110) && set.signatures.contains(&3102)
+    );
+    assert_eq!(with("  end-of-data off\n").end_of_data, EndOfData::Off);
+    assert_eq!(with("  starttls mask\n").starttls, StartTls::Mask);
 }
 
 #[test]

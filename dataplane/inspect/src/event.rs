@@ -124,6 +124,8 @@ pub struct Decision {
     pub class: Option<u16>,
     /// Index into its criteria: the one that made the class true.
     pub criterion: Option<u16>,
+    /// Which signature decided, when one did.
+    pub signature: Option<u16>,
     /// What was judged, cut.
     pub value: Value,
     /// Octets of what was judged, uncut, without CRLF.
@@ -157,6 +159,8 @@ pub enum Kind {
     SmtpEhloMasked,
     /// Client and server are not in step.
     SmtpOutOfSync,
+    /// Mail outside TLS, where the policy requires that.
+    SmtpTlsRequired,
     /// A line longer than its limit.
     SmtpLineTooLong,
     /// The gateway is out of something it needs to inspect the session.
@@ -165,7 +169,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every mnemonic, for documentation and counters.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::SmtpInvalidCommand,
         Kind::SmtpInvalidParameter,
         Kind::SmtpSignature,
@@ -174,6 +178,7 @@ impl Kind {
         Kind::SmtpStarttlsInjection,
         Kind::SmtpEhloMasked,
         Kind::SmtpOutOfSync,
+        Kind::SmtpTlsRequired,
         Kind::SmtpLineTooLong,
         Kind::ResourceExhausted,
     ];
@@ -190,6 +195,7 @@ impl Kind {
             Kind::SmtpStarttlsInjection => "SMTP_STARTTLS_INJECTION",
             Kind::SmtpEhloMasked => "SMTP_EHLO_MASKED",
             Kind::SmtpOutOfSync => "SMTP_OUT_OF_SYNC",
+            Kind::SmtpTlsRequired => "SMTP_TLS_REQUIRED",
             Kind::SmtpLineTooLong => "SMTP_LINE_TOO_LONG",
             Kind::ResourceExhausted => "RESOURCE_EXHAUSTED",
         }
@@ -250,6 +256,8 @@ pub enum ReplyCode {
     BadParameter,
     /// `555 5.5.4`: unknown parameter.
     UnknownParameter,
+    /// `530 5.7.0`: mail only inside TLS (RFC 3207, section 4).
+    TlsRequired,
     /// `554 5.6.0`: smuggling.
     Smuggling,
     /// `554 5.5.0`: out of step.
@@ -278,6 +286,8 @@ impl ReplyCode {
             (ReplyCode::BadParameter, false) => "501 Invalid parameter value",
             (ReplyCode::UnknownParameter, true) => "555 5.5.4 Unsupported parameter",
             (ReplyCode::UnknownParameter, false) => "555 Unsupported parameter",
+            (ReplyCode::TlsRequired, true) => "530 5.7.0 Must issue a STARTTLS command first",
+            (ReplyCode::TlsRequired, false) => "530 Must issue a STARTTLS command first",
             (ReplyCode::Smuggling, true) => "554 5.6.0 Ambiguous end of data refused",
             (ReplyCode::Smuggling, false) => "554 Ambiguous end of data refused",
             (ReplyCode::OutOfSync, true) => "554 5.5.0 Protocol synchronization error",

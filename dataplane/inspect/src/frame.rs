@@ -156,6 +156,19 @@ impl<M: Memory> Pool<M> {
         self.slice(&frame.0)
     }
 
+    /// Reads a little of each frame, so that the memory of all of them is on its way at once, instead of one after the
+    /// other when each is parsed: waiting for it is half of the time that a small frame takes.
+    pub fn warm(&self, frames: &[Frame]) {
+        /// Octets of a cache line; the headers of a segment stand in the first two.
+        const LINE_LEN: usize = 64;
+        let mut read = 0;
+        for frame in frames {
+            let bytes = self.bytes(frame);
+            read ^= bytes.first().unwrap_or(&0) ^ bytes.get(LINE_LEN).unwrap_or(&0);
+        }
+        core::hint::black_box(read);
+    }
+
     fn slice(&self, handle: &Handle) -> &[u8] {
         &self.memory.chunk(handle.index)[usize::from(handle.start)..][..usize::from(handle.len)]
     }

@@ -35,6 +35,7 @@ fn policy(inspected: bool) -> Policy {
         alert: true,
         audit_trail: false,
         max_data: None,
+        settings: artifact::settings::Settings::default(),
     };
     Policy {
         form: Form::Zone,

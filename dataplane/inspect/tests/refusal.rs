@@ -82,6 +82,7 @@ fn policy(base: Base) -> Policy {
         alert: true,
         audit_trail: false,
         max_data: None,
+        settings: artifact::settings::Settings::default(),
     };
     Policy {
         form: Form::Zone,

@@ -25,6 +25,7 @@ fn policy(base: Option<Base>) -> Policy {
         alert: true,
         audit_trail: false,
         max_data: None,
+        settings: artifact::settings::Settings::default(),
     });
     let inspect = TopAction::Inspect { parameters: 0, smtp: smtp.as_ref().map(|_| 0) };
     Policy {

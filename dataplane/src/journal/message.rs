@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use artifact::model::{Form, Policy};
+use artifact::settings::signature;
 use artifact::smtp::{Criterion, Test};
 use inspect::anomaly::Anomaly;
 use inspect::event::{Action, Body, Decision, FlowTag, Kind, Record};
@@ -145,14 +146,36 @@ fn of_decision(decision: &Decision, flow: &FlowTag, policy: &Policy) -> Message 
             Message { severity, mnemonic, text }
         }
         Kind::SmtpEhloMasked => plain(format!("EHLO keyword ({value}) masked in reply from {from}")),
-        Kind::SmtpSignature => plain(format!("Attack signature in ({value}) from {from}")),
+        Kind::SmtpSignature => {
+            let id = decision.signature.unwrap_or_default();
+            let title = signature(id).map_or("Attack", |row| row.title);
+            let (a, b) = match decision.direction {
+                Direction::ClientToServer => (flow.client, flow.server),
+                Direction::ServerToClient => (flow.server, flow.client),
+            };
+            let text = format!("Sig:{id}:{title} - from {} to {}", end(a), end(b));
+            firewall(severity, signature_mnemonic(id), &text)
+        }
         Kind::SmtpSmuggling => plain(format!("Ambiguous end of data ({value}) from {from}")),
         Kind::SmtpStarttlsInjection => plain(format!("Octets around STARTTLS ({value}) from {from}")),
         Kind::SmtpOutOfSync => plain(format!("Protocol out of step at ({value}) from {from}")),
+        Kind::SmtpTlsRequired => plain(format!("Mail outside TLS ({value}) from {from}")),
         Kind::SmtpLineTooLong => {
             plain(format!("Line too long ({value}) (total {} chars) from {from}", decision.value_len))
         }
         Kind::ResourceExhausted => plain(format!("Out of resources, session refused, from {from}")),
+    }
+}
+
+/// What IOS calls the signatures that it reports by a name of their own.
+fn signature_mnemonic(id: u16) -> &'static str {
+    match id {
+        3101 => "TCP_SENDMAIL_BAD_TO_SIG",
+        3102 => "TCP_SENDMAIL_BAD_FROM_SIG",
+        3104 => "TCP_SENDMAIL_OLD_SIG",
+        3105 => "TCP_SENDMAIL_DECODE",
+        3107 => "TCP_MAJORDOMO_EXEC_BUG",
+        _ => Kind::SmtpSignature.mnemonic(),
     }
 }
 
@@ -265,6 +288,30 @@ mod tests {
             text(&record),
             "%FW-3-SMTP_INVALID_PARAMETER: Invalid SMTP parameter (X=1) from initiator (192.0.2.1:40000)"
         );
+    }
+
+    #[test]
+    fn signatures_have_their_number_title_and_ends() {
+        for (id, expected) in [
+            (
+                3101,
+                "%FW-4-TCP_SENDMAIL_BAD_TO_SIG: Sig:3101:Sendmail Invalid Recipient - from 192.0.2.1:40000 to 198.51.100.25:25",
+            ),
+            (
+                3107,
+                "%FW-4-TCP_MAJORDOMO_EXEC_BUG: Sig:3107:Majordomo Execute Attack - from 192.0.2.1:40000 to 198.51.100.25:25",
+            ),
+            (
+                7004,
+                "%FW-4-SMTP_SIGNATURE: Sig:7004:Shellshock (CVE-2014-6271) - from 192.0.2.1:40000 to 198.51.100.25:25",
+            ),
+        ] {
+            let mut record = sample::decision(Kind::SmtpSignature, b"x", Action::Close);
+            if let Body::Decision(decision) = &mut record.body {
+                decision.signature = Some(id);
+            }
+            assert_eq!(text(&record), expected);
+        }
     }
 
     #[test]

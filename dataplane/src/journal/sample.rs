@@ -57,6 +57,7 @@ pub(crate) fn policy() -> Policy {
             alert: true,
             audit_trail: false,
             max_data: None,
+            settings: artifact::settings::Settings::default(),
         }],
         smtp_ports: vec![25],
         ..Policy::default()
@@ -105,6 +106,7 @@ pub(crate) fn decision(kind: Kind, value: &[u8], action: Action) -> Record {
         direction: Direction::ClientToServer,
         class: None,
         criterion: None,
+        signature: None,
         value: Value::new(value),
         value_len: value.len() as u32,
         action,

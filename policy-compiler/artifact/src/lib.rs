@@ -6,11 +6,13 @@
 //!
 //! - [`model`]: paths between ports, classes, actions;
 //! - [`smtp`]: what is asked of a mail session, and the databases that answer;
+//! - [`settings`]: what is done about the protocol itself;
 //! - [`format`](mod@format): the file;
 //! - [`validate`]: what must hold between the parts, whoever wrote the file.
 #![forbid(unsafe_code)]
 
 pub mod format;
 pub mod model;
+pub mod settings;
 pub mod smtp;
 pub mod validate;

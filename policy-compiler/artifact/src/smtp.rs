@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::Mode;
+use crate::settings::Settings;
 
 /// A `policy-map type inspect smtp`, or a classic inspection rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct SmtpPolicy {
     pub audit_trail: bool,
     /// Octets that the messages of one session may have in all (classic `max-data`).
     pub max_data: Option<u64>,
+    /// What is done about the protocol itself (`parameters` block).
+    pub settings: Settings,
 }
 
 /// Criteria of one policy, so that the facts of a session are four words.
@@ -34,7 +37,8 @@ pub type CriterionIndex = u16;
 /// The verbs and extensions that are legal before any class is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Base {
-    /// All (zone form: classes alone decide; BDAT and CHUNKING are still masked).
+    /// All (zone form: classes alone decide; BDAT and CHUNKING only as
+    /// [`Settings::chunking`] says).
     None,
     /// RFC 821: DATA HELO HELP MAIL NOOP QUIT RCPT RSET SAML SEND SOML VRFY; any other is masked.
     Smtp,

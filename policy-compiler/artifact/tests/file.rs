@@ -51,6 +51,7 @@ fn policy() -> Policy {
         alert: true,
         audit_trail: false,
         max_data: Some(20_000_000),
+        settings: artifact::settings::Settings::default(),
     };
     Policy {
         source: Source { name: "mail.policy".into(), text: "! text\n".into() },

@@ -105,7 +105,18 @@ impl Mode {
             Mode::SmtpUse(..) => {
                 &["allow", "drop", "end", "exit", "inspect", "log", "mask", "pass", "reset", "service-policy"]
             }
-            Mode::SmtpParameters(_) => &["alert", "audit-trail", "base", "end", "exit", "max-data"],
+            Mode::SmtpParameters(_) => &[
+                "alert",
+                "audit-trail",
+                "base",
+                "chunking",
+                "end",
+                "end-of-data",
+                "exit",
+                "max-data",
+                "signature",
+                "starttls",
+            ],
             Mode::TopPolicy(_) => &["class", "description", "end", "exit"],
             Mode::TopUse(..) => &[
                 "allow",

@@ -1,5 +1,6 @@
 //! `policy-map type inspect [smtp]`, its classes, actions and parameters.
 
+use artifact::settings::{Chunking, EndOfData, SIGNATURES, StartTls, signature};
 use artifact::smtp::Base;
 
 use super::class_map::{is_smtp_header, used_class};
@@ -140,9 +141,18 @@ impl Parser {
     ) -> Option<()> {
         let parameters = &mut self.config.smtp_policies.get_mut(policy)?.parameters;
         if negated {
+            if command == "signature" {
+                let id = signature_id(cursor)?;
+                cursor.skip();
+                remove(&mut parameters.signatures, cursor, |set| set.value.0 == id);
+                return Some(());
+            }
             cursor.skip();
             match command {
                 "base" => parameters.base = None,
+                "chunking" => parameters.chunking = None,
+                "end-of-data" => parameters.end_of_data = None,
+                "starttls" => parameters.starttls = None,
                 "alert" => parameters.alert = None,
                 "audit-trail" => parameters.audit_trail = None,
                 _ => parameters.max_data = None,
@@ -158,6 +168,37 @@ impl Parser {
                 };
                 cursor.finish()?;
                 parameters.base = Some(Set { value, span: cursor.taken() });
+            }
+            "chunking" => {
+                let allowed = cursor.keyword(&["mask"])? == "allow";
+                cursor.finish()?;
+                let value = if allowed { Chunking::Allow } else { Chunking::Mask };
+                parameters.chunking = Some(Set { value, span: cursor.taken() });
+            }
+            "end-of-data" => {
+                let value = match cursor.keyword(&["eod", "off", "strict"])? {
+                    "strict" => EndOfData::Strict,
+                    "off" => EndOfData::Off,
+                    _ => EndOfData::Eod,
+                };
+                cursor.finish()?;
+                parameters.end_of_data = Some(Set { value, span: cursor.taken() });
+            }
+            "signature" => {
+                let id = signature_id(cursor)?;
+                let on = cursor.switch()?;
+                cursor.finish()?;
+                parameters.signatures.retain(|set| set.value.0 != id);
+                parameters.signatures.push(Set { value: (id, on), span: cursor.taken() });
+            }
+            "starttls" => {
+                let value = match cursor.keyword(&["allow", "mask", "require"])? {
+                    "mask" => StartTls::Mask,
+                    "require" => StartTls::Require,
+                    _ => StartTls::Allow,
+                };
+                cursor.finish()?;
+                parameters.starttls = Some(Set { value, span: cursor.taken() });
             }
             "max-data" => {
                 let value = cursor.number("the number of octets", MAX_DATA)?;
@@ -262,6 +303,24 @@ impl Parser {
         }
         Some(())
     }
+}
+
+/// The number of a signature that there is.
+fn signature_id(cursor: &mut Cursor<'_, '_>) -> Option<u16> {
+    let ends = SIGNATURES.first().zip(SIGNATURES.last());
+    let range = ends.map_or(0..=0, |(first, last)| u64::from(first.id)..=u64::from(last.id));
+    let span = cursor.peek().map_or_else(|| cursor.taken(), |token| token.span);
+    let id = u16::try_from(cursor.number("the number of the signature", range)?).ok()?;
+    if signature(id).is_some() {
+        return Some(id);
+    }
+    let known: Vec<String> = SIGNATURES.iter().map(|row| row.id.to_string()).collect();
+    cursor.report(
+        Diagnostic::error(Code::BAD_NUMBER, span, format!("there is no signature {id}"))
+            .label("not the number of a signature")
+            .help(format!("the signatures are {}", known.join(" "))),
+    );
+    None
 }
 
 fn push(actions: &mut Vec<Set<TopVerdict>>, action: Set<TopVerdict>) {

@@ -18,6 +18,8 @@ pub trait Sink {
     /// A field of the message's own header, unfolded, `Name: value`. Fields longer than [`super::FIELD_LEN`] come in
     /// several pieces.
     fn field(&mut self, field: &[u8]);
+    /// A field of the header of a part, likewise.
+    fn part_field(&mut self, _field: &[u8]) {}
     /// The message's own header is complete; octets through its empty line, stuffed dots included.
     fn header_end(&mut self, len: u64);
     /// The value of a Content-Type field, of the message or of a part.
@@ -290,6 +292,8 @@ impl Message {
         self.begun = true;
         if !self.own_header_ended {
             sink.field(text);
+        } else {
+            sink.part_field(text);
         }
         let name = name(text).unwrap_or_default();
         let entity = &mut self.entity;

@@ -135,7 +135,11 @@ impl Session {
                 Answered::StartTls
             }
             (Some(Expects::StartTls), 200..300) => Answered::OutOfStep,
-            (Some(Expects::Ehlo | Expects::Forget), _) if positive => Answered::Forgotten,
+            (Some(Expects::Ehlo | Expects::Helo), _) if positive => {
+                self.greeted();
+                Answered::Forgotten
+            }
+            (Some(Expects::Forget), _) if positive => Answered::Forgotten,
             (Some(Expects::Rcpt), _) => Answered::Rcpt { refused },
             (Some(Expects::EndOfData), _) => Answered::EndOfData,
             // RFC 5321, 4.2.2: 421 may be said at any time.

@@ -11,11 +11,13 @@
 pub mod answer;
 pub mod command;
 pub mod content;
+pub mod ext;
 pub mod line;
 pub mod outstanding;
 pub mod path;
 pub mod reply;
 pub mod session;
+pub mod signature;
 
 pub use answer::{Answer, Answered, ServerEvent};
 pub use command::{Verb, word};

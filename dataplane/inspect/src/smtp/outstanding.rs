@@ -16,7 +16,9 @@ pub enum Expects {
     Banner,
     /// EHLO: keywords follow, and the transaction is forgotten.
     Ehlo,
-    /// HELO, or RSET with arguments: the transaction is forgotten when the server agrees.
+    /// HELO: no extensions, and the transaction is forgotten.
+    Helo,
+    /// RSET with arguments: the transaction is forgotten when the server agrees.
     Forget,
     /// RCPT.
     Rcpt,

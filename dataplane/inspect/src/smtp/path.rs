@@ -25,6 +25,34 @@ pub fn path(line: &[u8]) -> &[u8] {
     }
 }
 
+/// Where the path of a MAIL or RCPT line ends and its parameters begin.
+///
+/// Behind the closing bracket, whether a blank follows or not. Where there is none, or where what stands before it looks
+/// like parameters, at the first blank: what may be a parameter for some server must be judged as one.
+#[must_use]
+pub fn end(line: &[u8]) -> usize {
+    let after_verb = line.get(word(line).end..).unwrap_or_default();
+    let argument = trim(after_verb);
+    let keyword = word(argument);
+    let named = &argument[keyword.clone()];
+    let behind_keyword = trim(&argument[keyword.end..]);
+    let rest = match behind_keyword.strip_prefix(b":") {
+        Some(rest) if named.eq_ignore_ascii_case(b"FROM") || named.eq_ignore_ascii_case(b"TO") => trim(rest),
+        _ => argument,
+    };
+    let blank = rest.iter().position(|byte| is_blank(*byte)).unwrap_or(rest.len());
+    let bracket = rest.iter().position(|byte| *byte == b'<').unwrap_or(rest.len());
+    let before = rest.get(blank..bracket).unwrap_or_default();
+    let closed = rest.get(bracket + 1..).and_then(closing_bracket).map(|at| bracket + 1 + at + 1);
+    let len = match closed {
+        Some(end) if !before.contains(&b'=') => end,
+        _ => blank,
+    };
+    // `rest` ends where the line does, but for blanks.
+    let trailing = line.iter().rev().take_while(|byte| is_blank(**byte)).count();
+    line.len().saturating_sub(trailing + rest.len()) + len
+}
+
 fn closing_bracket(inner: &[u8]) -> Option<usize> {
     let mut quoted = false;
     let mut escaped = false;
@@ -43,6 +71,35 @@ fn closing_bracket(inner: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_begin_where_the_path_ends() {
+        for (line, expected) in [
+            ("MAIL FROM:<> SIZE=1", " SIZE=1"),
+            ("MAIL FROM:<a@b>", ""),
+            ("mail from: <a@b>\tsize=1 \t", "\tsize=1 \t"),
+            ("MAIL FROM:<a@b>SIZE=1", "SIZE=1"),
+            ("RCPT TO:<a@b>,<c@d>", ",<c@d>"),
+            ("RCPT TO:<\"a> X\"@b> NOTIFY=NEVER", " NOTIFY=NEVER"),
+            ("MAIL FROM:a@b SIZE=1", " SIZE=1"),
+            ("MAIL FROM:a@b AUTH=<>", " AUTH=<>"),
+            ("MAIL FROM:A Person <a@b> SIZE=1", " SIZE=1"),
+            ("MAIL FROM:<a@b SIZE=1", " SIZE=1"),
+            ("MAIL FROM:<a@b", ""),
+            ("MAIL <a@b> SIZE=1", " SIZE=1"),
+            ("MAIL a@b SIZE=1", " SIZE=1"),
+            ("MAIL FROM:", ""),
+            ("MAIL  ", "  "),
+            ("MAIL", ""),
+        ] {
+            let line = line.as_bytes();
+            assert_eq!(
+                line[end(line)..].escape_ascii().to_string(),
+                expected.escape_default().to_string(),
+                "{line:?}"
+            );
+        }
+    }
 
     #[test]
     fn paths_of_all_shapes() {

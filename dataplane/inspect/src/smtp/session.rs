@@ -1,7 +1,10 @@
 //! The state of one session: whose turn it is, and what the next octets of each side are.
 
+use core::ops::Range;
+
 use super::command::{LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
+use super::ext::Advertised;
 use super::line::Line;
 use super::outstanding::{Expects, Outstanding, Overflow};
 use super::reply::Reader;
@@ -72,6 +75,10 @@ pub struct Session {
     cr: bool,
     /// What the client says next depends on the replies outstanding.
     pub(super) waits: bool,
+    /// What the server offers.
+    advertised: Advertised,
+    /// An EHLO or HELO has left: what the server offered before is void once it agrees.
+    anew: bool,
 }
 
 impl Default for Session {
@@ -87,6 +94,8 @@ impl Default for Session {
             phase: Phase::Command,
             cr: false,
             waits: true,
+            advertised: Advertised::default(),
+            anew: false,
         }
     }
 }
@@ -124,7 +133,7 @@ impl Session {
             held.append(piece);
         }
         let line = self.held[CLIENT].as_ref().map_or(piece, |held| held.bytes());
-        let limit = line_limit(line);
+        let limit = line_limit(line, &self.advertised);
         let len = start + piece.len();
         match fault {
             Some(at) if at < limit => return ClientEvent::Fault(Fault::Octet(at)),
@@ -157,7 +166,7 @@ impl Session {
         let expects = match verb {
             Verb::Data => Expects::Data,
             Verb::Ehlo => Expects::Ehlo,
-            Verb::Helo => Expects::Forget,
+            Verb::Helo => Expects::Helo,
             Verb::Rset if !line.obeyed => Expects::Forget,
             Verb::Rcpt => Expects::Rcpt,
             Verb::Auth => Expects::Auth,
@@ -165,6 +174,7 @@ impl Session {
             Verb::Bdat | Verb::Mail | Verb::Quit | Verb::Rset | Verb::Other => Expects::Plain,
         };
         self.outstanding.push(expects)?;
+        self.anew |= matches!(verb, Verb::Ehlo | Verb::Helo);
         // RFC 2920, 3.1: these must be the last of a group, because what follows depends on their reply.
         self.waits = match verb {
             Verb::Data | Verb::Ehlo | Verb::Helo | Verb::StartTls => true,
@@ -242,6 +252,26 @@ impl Session {
         }
     }
 
+    /// A keyword of the reply to EHLO is shown to the client: octets `at` of the server's line that `piece` completes.
+    pub fn advertise(&mut self, piece: &[u8], at: Range<usize>) {
+        self.greeted();
+        let line = self.held[SERVER].as_ref().map_or(piece, |held| held.bytes());
+        self.advertised.add(line.get(at).unwrap_or_default());
+    }
+
+    /// What the server offers, as far as the client was shown it.
+    #[must_use]
+    pub fn advertised(&self) -> &Advertised {
+        &self.advertised
+    }
+
+    /// The server agrees to EHLO or HELO: what it offered before is void (RFC 5321, 4.1.4).
+    pub(super) fn greeted(&mut self) {
+        if core::mem::take(&mut self.anew) {
+            self.advertised.clear();
+        }
+    }
+
     /// Whether the client's line is part of an AUTH exchange.
     #[must_use]
     pub fn in_exchange(&self) -> bool {
@@ -298,10 +328,10 @@ fn fault_in(piece: &[u8], cr: bool) -> Option<usize> {
 
 /// The limit of a line. Its verb counts only if it ends within [`LINE_LIMIT`], so that the answer does not depend on how
 /// much of the line is known.
-fn line_limit(line: &[u8]) -> usize {
+fn line_limit(line: &[u8], advertised: &Advertised) -> usize {
     let head = &line[..line.len().min(LINE_LIMIT)];
     let verb = word(head);
-    if verb.end < head.len() { Verb::new(&head[verb]).line_limit() } else { LINE_LIMIT }
+    if verb.end < head.len() { advertised.line_limit(Verb::new(&head[verb])) } else { LINE_LIMIT }
 }
 
 pub(super) fn hold<'a>(slot: &'a mut Option<Box<Line>>, lines: &mut Shelf<Line>) -> Option<&'a mut Line> {

@@ -1,6 +1,7 @@
 //! Which words are legal, and which are overwritten whatever else their line says.
 
 use artifact::model::Mode;
+use artifact::settings::StartTls;
 use artifact::smtp::{Base, Criterion, SmtpPolicy, Terminal, Test};
 
 use super::words::Words;
@@ -17,6 +18,9 @@ const ESMTP_KEYWORDS: [&str; 7] =
 /// is masked), and what needs it.
 const NEVER_KEYWORDS: [&str; 2] = ["BINARYMIME", "CHUNKING"];
 
+/// RFC 3207: the command and its keyword.
+const STARTTLS: [&str; 1] = ["STARTTLS"];
+
 /// What a word stands on: the two kinds of events whose outcome a mask can be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -24,10 +28,27 @@ pub(super) enum Place {
     Keyword,
 }
 
+/// What is legal before any class is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Legal {
+    pub base: Base,
+    /// STARTTLS is overwritten, command and keyword.
+    masks_starttls: bool,
+}
+
+impl Legal {
+    pub fn new(policy: &SmtpPolicy) -> Self {
+        Self { base: policy.base, masks_starttls: policy.settings.starttls == StartTls::Mask }
+    }
+}
+
 /// Whether a word is legal before any class is asked.
-pub(super) fn is_legal(base: Base, place: Place, word: &[u8]) -> bool {
+pub(super) fn is_legal(legal: Legal, place: Place, word: &[u8]) -> bool {
     let one_of = |list: &[&str]| list.iter().any(|text| text.as_bytes().eq_ignore_ascii_case(word));
-    match (place, base) {
+    if legal.masks_starttls && one_of(&STARTTLS) {
+        return false;
+    }
+    match (place, legal.base) {
         (Place::Verb, Base::None) => true,
         (Place::Verb, Base::Smtp) => one_of(&SMTP_VERBS),
         (Place::Verb, Base::Esmtp) => one_of(&SMTP_VERBS) || one_of(&ESMTP_VERBS),
@@ -45,8 +66,8 @@ pub(super) fn words(policy: &SmtpPolicy, place: Place) -> Words {
         _ => None,
     });
     let built_in: &[&[&str]] = match place {
-        Place::Verb => &[&SMTP_VERBS, &ESMTP_VERBS],
-        Place::Keyword => &[&ESMTP_KEYWORDS, &NEVER_KEYWORDS],
+        Place::Verb => &[&SMTP_VERBS, &ESMTP_VERBS, &STARTTLS],
+        Place::Keyword => &[&ESMTP_KEYWORDS, &NEVER_KEYWORDS, &STARTTLS],
     };
     let mut known: Vec<Vec<u8>> = named
         .chain(built_in.iter().flat_map(|list| list.iter().copied()))
@@ -54,9 +75,10 @@ pub(super) fn words(policy: &SmtpPolicy, place: Place) -> Words {
         .collect();
     known.sort();
     known.dedup();
-    let masked = |word: &[u8]| !is_legal(policy.base, place, word) || is_masked(policy, place, Some(word));
+    let legal = Legal::new(policy);
+    let masked = |word: &[u8]| !is_legal(legal, place, word) || is_masked(policy, place, Some(word));
     // No word is empty, so this stands for any that nobody names.
-    let others_masked = !is_legal(policy.base, place, b"") || is_masked(policy, place, None);
+    let others_masked = !is_legal(legal, place, b"") || is_masked(policy, place, None);
     Words::new(
         known.into_iter().map(|word| {
             let masked = masked(&word);

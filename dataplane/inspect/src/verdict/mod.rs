@@ -199,6 +199,7 @@ mod tests {
             alert: true,
             audit_trail: false,
             max_data: None,
+            settings: artifact::settings::Settings::default(),
         };
         for (mode, tests, log, terminal) in classes {
             let mut criteria = vec![];

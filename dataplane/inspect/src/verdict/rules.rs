@@ -1,9 +1,10 @@
 //! A policy as tables, built once when it is loaded.
 
 use artifact::model::Mode;
+use artifact::settings::{EndOfData, Place as Looks, SIGNATURES, Signature, StartTls};
 use artifact::smtp::{Base, Region, SmtpPolicy, Terminal, Test};
 
-use super::legal::{Place, is_legal, words};
+use super::legal::{Legal, Place, is_legal, words};
 use super::words::Words;
 use super::{Cause, Observation};
 use crate::event::ReplyCode;
@@ -21,6 +22,8 @@ pub struct Wants {
     pub body: bool,
     /// Fields of the message's header.
     pub header: bool,
+    /// Nothing behind the message's own header.
+    pub only_header: bool,
 }
 
 /// A class as sets.
@@ -55,7 +58,9 @@ impl ClassRule {
 /// One SMTP policy, ready to be asked.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    base: Base,
+    legal: Legal,
+    end_of_data: EndOfData,
+    requires_tls: bool,
     classes: Box<[ClassRule]>,
     pub(super) tests: Box<[Test]>,
     pub(super) negated: CriterionSet,
@@ -69,6 +74,7 @@ pub struct Rules {
     /// Limits of message content, each once.
     pub(super) data_lengths: Box<[u64]>,
     audit_trail: bool,
+    signatures: u32,
     pub(super) max_data: Option<u64>,
 }
 
@@ -103,22 +109,28 @@ impl Rules {
                 terminal: class.terminal,
             }
         });
+        let on = |row: &&Signature| policy.settings.signatures.contains(&row.id);
+        let place = SIGNATURES.iter().filter(on).map(|row| row.place).max();
+        let asked = policy.criteria.iter().any(|criterion| {
+            matches!(
+                criterion.test,
+                Test::HeaderLength(_)
+                    | Test::Header
+                    | Test::Body
+                    | Test::MimeContentType
+                    | Test::MimeEncoding(_)
+            )
+        });
         let wants = Wants {
-            mime: policy.criteria.iter().any(|criterion| {
-                matches!(
-                    criterion.test,
-                    Test::HeaderLength(_)
-                        | Test::Header
-                        | Test::Body
-                        | Test::MimeContentType
-                        | Test::MimeEncoding(_)
-                )
-            }),
+            mime: asked || place > Some(Looks::Commands),
+            only_header: !asked && place == Some(Looks::Header),
             body: policy.criteria.iter().any(|criterion| criterion.test == Test::Body),
             header: policy.criteria.iter().any(|criterion| criterion.test == Test::Header),
         };
         Self {
-            base: policy.base,
+            legal: Legal::new(policy),
+            end_of_data: policy.settings.end_of_data,
+            requires_tls: policy.settings.starttls == StartTls::Require,
             classes: classes.collect(),
             tests: policy.criteria.iter().map(|criterion| criterion.test.clone()).collect(),
             negated,
@@ -143,8 +155,31 @@ impl Rules {
                 })
                 .collect(),
             audit_trail: policy.audit_trail,
+            signatures: SIGNATURES
+                .iter()
+                .enumerate()
+                .filter(|(_, row)| on(row))
+                .fold(0, |set, (index, _)| set | 1 << index),
             max_data: policy.max_data,
         }
+    }
+
+    /// What is legal before any class is asked.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.legal.base
+    }
+
+    /// What is refused in messages whatever the classes say.
+    #[must_use]
+    pub fn end_of_data(&self) -> EndOfData {
+        self.end_of_data
+    }
+
+    /// Whether mail outside TLS is refused.
+    #[must_use]
+    pub fn requires_tls(&self) -> bool {
+        self.requires_tls
     }
 
     /// Verbs, as far as their name alone decides that they are overwritten.
@@ -162,13 +197,13 @@ impl Rules {
     /// Whether a verb is legal before any class is asked.
     #[must_use]
     pub fn is_legal_verb(&self, verb: &[u8]) -> bool {
-        is_legal(self.base, Place::Verb, verb)
+        is_legal(self.legal, Place::Verb, verb)
     }
 
     /// Whether a keyword of the EHLO reply is legal before any class is asked.
     #[must_use]
     pub fn is_legal_keyword(&self, keyword: &[u8]) -> bool {
-        is_legal(self.base, Place::Keyword, keyword)
+        is_legal(self.legal, Place::Keyword, keyword)
     }
 
     /// What content must be read for.
@@ -181,6 +216,12 @@ impl Rules {
     #[must_use]
     pub fn audit_trail(&self) -> bool {
         self.audit_trail
+    }
+
+    /// Signatures that are on: bit n for row n of [`artifact::settings::SIGNATURES`].
+    #[must_use]
+    pub fn signatures(&self) -> u32 {
+        self.signatures
     }
 
     /// Octets that the messages of one session may have in all.

@@ -53,6 +53,12 @@ fn client_words() -> impl Strategy<Value = Vec<u8>> {
         b"EHLO client\r\n",
         b"MAIL FROM:<a@b>\r\n",
         b"MAIL FROM:<evil@b>\r\n",
+        b"MAIL FROM:<a@b> SIZE=10\r\n",
+        b"MAIL FROM:<a@b> SIZE=10 SIZE=10\r\n",
+        b"MAIL FROM:<a@b> ETRN=1\r\n",
+        b"RCPT TO:<|sh>\r\n",
+        b"DEBUG\r\n",
+        b"Reply-To: `id`\r\n",
         b"RCPT TO:<a@b>\r\n",
         b"RCPT TO:<unknown@b>\r\n",
         b"DATA\r\n",
@@ -192,6 +198,11 @@ impl Server {
     }
 }
 
+/// Whether a verb came before the first of these deeds.
+fn deeds_before(did: &[String], deed: &str, earlier: &str) -> bool {
+    did.iter().take_while(|other| *other != deed).any(|other| verb(other) == earlier)
+}
+
 /// Sends what the client says through the gateway to the server, in pieces, and back.
 fn converse(rulebook: &Rulebook, words: &[Vec<u8>], cuts: &[u8], mood: Vec<u8>) -> (Server, Wire) {
     let mut wire = Wire::new(rulebook);
@@ -249,7 +260,14 @@ proptest! {
             };
             prop_assert!(!forbidden.contains(&verb), "{deed}");
             match verb {
-                "MAIL" if which == 0 => prop_assert!(!deed.contains("EVIL"), "{deed}"),
+                "MAIL" => {
+                    prop_assert!(which != 0 || !deed.contains("EVIL"), "{deed}");
+                    let offered = deeds_before(&server.did, deed, "EHLO");
+                    prop_assert!(!deed.contains("ETRN=") && !deed.contains("SIZE=10 SIZE"), "{deed}");
+                    prop_assert!(!deed.contains("SIZE=") || (which != 1 && offered), "{deed}");
+                }
+                "DEBUG" => prop_assert!(false, "{deed}"),
+                "RCPT" if deed.contains('|') => prop_assert!(false, "{deed}"),
                 "RCPT" => recipients += 1,
                 "HELO" | "EHLO" | "RSET" => recipients = 0,
                 "MESSAGE" => {

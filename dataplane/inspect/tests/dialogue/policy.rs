@@ -3,6 +3,10 @@
 //! ```text
 //! base none|smtp|esmtp               default: none
 //! audit-trail
+//! signature ID on|off
+//! end-of-data strict|off
+//! starttls require|mask
+//! chunking allow
 //! max-data N
 //! class NAME any|all [log] [reset|mask|allow]
 //!  [not] sender address regex PATTERN
@@ -11,6 +15,7 @@
 //! ```
 
 use artifact::model::Mode;
+use artifact::settings::{Chunking, EndOfData, StartTls};
 use artifact::smtp::{Base, Criterion, Encoding, Region, SmtpClass, SmtpPolicy, Terminal, Test};
 
 #[derive(Debug, Clone)]
@@ -31,6 +36,7 @@ impl Rulebook {
             alert: true,
             audit_trail: false,
             max_data: None,
+            settings: artifact::settings::Settings::default(),
         };
         let mut patterns = Vec::new();
         for line in lines {
@@ -39,6 +45,18 @@ impl Rulebook {
                 ["base", "none"] => policy.base = Base::None,
                 ["base", "smtp"] => policy.base = Base::Smtp,
                 ["base", "esmtp"] => policy.base = Base::Esmtp,
+                ["signature", id, switch] => {
+                    let id = id.parse().unwrap();
+                    policy.settings.signatures.retain(|on| *on != id);
+                    if *switch == "on" {
+                        policy.settings.signatures.push(id);
+                    }
+                }
+                ["end-of-data", "strict"] => policy.settings.end_of_data = EndOfData::Strict,
+                ["end-of-data", "off"] => policy.settings.end_of_data = EndOfData::Off,
+                ["starttls", "require"] => policy.settings.starttls = StartTls::Require,
+                ["starttls", "mask"] => policy.settings.starttls = StartTls::Mask,
+                ["chunking", "allow"] => policy.settings.chunking = Chunking::Allow,
                 ["audit-trail"] => policy.audit_trail = true,
                 ["max-data", limit] => policy.max_data = Some(limit.parse().unwrap()),
                 ["class", name, mode, actions @ ..] => policy.classes.push(SmtpClass {

@@ -226,6 +226,7 @@ impl Wire {
                             decision.criterion.map_or("", |index| &policy.criteria[usize::from(index)].text);
                         format!(" [{}: {criterion}]", policy.classes[usize::from(class)].name)
                     });
+                    let class = decision.signature.map_or(class, |id| format!(" [signature {id}]"));
                     let reply =
                         decision.reply.map_or(String::new(), |reply| format!(" {}", &reply.text(false)[..3]));
                     format!(

@@ -104,26 +104,74 @@ fn a_refused_message_is_not_swallowed_for_ever() {
     assert_eq!(wire.next, Next::Close(ReplyCode::Smuggling));
 }
 
+/// An answer to EHLO with these keywords.
+fn offered(policy: &str, keywords: &[&str]) -> Wire {
+    let mut wire = wire(policy);
+    wire.server(b"220 ready\r\n");
+    wire.client(b"EHLO client\r\n");
+    wire.server(b"250-server\r\n");
+    for keyword in keywords {
+        wire.server(format!("250-{keyword}\r\n").as_bytes());
+    }
+    wire.server(b"250 HELP\r\n");
+    wire
+}
+
 #[test]
 fn lines_have_their_limits() {
-    for (verb, limit) in
-        [("NOOP ", 512), ("MAIL FROM:<a@b> X=", 2292), ("RCPT TO:<a@b> X=", 2048), ("AUTH LOGIN ", 12_288)]
-    {
+    let none: &[&str] = &[];
+    for (keywords, verb, limit) in [
+        (none, "NOOP ", 512),
+        (none, "MAIL FROM:<", 512),
+        (none, "RCPT TO:<", 512),
+        (&["SIZE"], "MAIL FROM:<", 538),
+        (&["SIZE", "8BITMIME", "DSN", "AUTH"], "MAIL FROM:<", 1165),
+        (&["SIZE", "8BITMIME", "DSN", "AUTH"], "RCPT TO:<", 1042),
+        (&["FUTURERELEASE", "NO-SOLICITING"], "MAIL FROM:<", 1546),
+        (&["RRVS", "X-MUCH"], "RCPT TO:<", 545),
+        (&["DSN"], "NOOP ", 512),
+        (none, "AUTH LOGIN ", 12_288),
+    ] {
         for (over, split) in [(0, false), (1, false), (0, true), (1, true)] {
-            let mut wire = greeted("base esmtp");
+            let mut wire = offered("base none", keywords);
             let mut line = verb.as_bytes().to_vec();
-            line.resize(limit + over - 2, b'a');
-            line.extend_from_slice(b"\r\n");
+            line.resize(limit + over - 3, b'a');
+            line.extend_from_slice(if verb.ends_with('<') { b">\r\n" } else { b"a\r\n" });
             if split {
                 line.iter().for_each(|byte| wire.client(&[*byte]));
             } else {
                 wire.client(&line);
             }
             let expected = if over == 0 { Next::Go } else { Next::Close(ReplyCode::Line) };
-            assert_eq!(wire.next, expected, "{verb} {over} {split}");
+            assert_eq!(wire.next, expected, "{keywords:?} {verb} {over} {split}");
             wire.end();
             assert_eq!(wire.reports.len(), over);
             assert!(wire.reports.iter().all(|report| report.starts_with("SMTP_LINE_TOO_LONG close")));
+        }
+    }
+}
+
+#[test]
+fn bdat_is_refused_whatever_its_size_is_said_to_be() {
+    for policy in ["base none", "base esmtp", "base smtp"] {
+        for size in [
+            "0 LAST",
+            "4294967296",
+            "9223372036854775808 LAST",
+            "18446744073709551616",
+            "-1",
+            "+1",
+            "1 LAST x",
+            "",
+            "x",
+        ] {
+            let mut wire = greeted(policy);
+            let before = wire.server_got.len();
+            wire.client(format!("bdat {size}\r\nMAIL FROM:<x@y>\r\nRSET\r\n").as_bytes());
+            assert_eq!(wire.next, Next::Close(ReplyCode::NotImplemented), "{policy} {size}");
+            assert!(!wire.server_got[before..].contains(&b'\n'), "{policy} {size}");
+            assert!(wire.client_got.ends_with(b"502 Command not implemented\r\n"));
+            wire.end();
         }
     }
 }

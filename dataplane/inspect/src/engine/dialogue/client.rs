@@ -1,6 +1,7 @@
 //! What the client says: command lines, and what they may not be.
 
-use artifact::smtp::Region;
+use artifact::settings::EndOfData;
+use artifact::smtp::{Base, Region};
 
 use super::reading::block;
 use super::report::{self, Judged};
@@ -9,8 +10,10 @@ use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
 use crate::rewrite::mask;
 use crate::scan::Matcher;
+use crate::smtp::ext::{self, Invalid, Scope, Wrong};
 use crate::smtp::line::without_end;
 use crate::smtp::session::Shape;
+use crate::smtp::signature::{self, Seen};
 use crate::smtp::{ClientEvent, Fault, Verb, path, word};
 use crate::unit::Direction;
 use crate::verdict::{Cause, Observation, Outcome, Rules};
@@ -21,6 +24,8 @@ enum Ruling {
     /// Overwrite it; `Some` is the class that wants it, `None` the base.
     Mask(Option<Cause>),
     Close(Kind, Option<Cause>, ReplyCode),
+    /// Refuse it for this part of it.
+    Refuse(Kind, Judged, ReplyCode),
 }
 
 impl Dialogue {
@@ -63,6 +68,12 @@ impl Dialogue {
                     Ok(()) => at += len,
                     Err(reply) => return self.refused(at, reply, context),
                 },
+                ClientEvent::Smuggling(len) if context.rules.end_of_data() == EndOfData::Off => {
+                    match self.text(&bytes[at..at + len], context) {
+                        Ok(()) => at += len,
+                        Err(reply) => return self.refused_message(bytes, at, at + len, reply, context),
+                    }
+                }
                 ClientEvent::Smuggling(len) => {
                     let judged = Judged::at(Direction::ClientToServer, here);
                     let reply = ReplyCode::Smuggling;
@@ -120,9 +131,12 @@ impl Dialogue {
         let mut verb_at = word(line);
         let verb = Verb::new(&line[verb_at.clone()]);
         report::count_command(context.counters, verb);
-        // Once octets were overwritten the word is what it was then: letters that came later cannot take that back.
+        // Once octets were overwritten the word is what it was then: letters that came later cannot take that back. Where
+        // the whole word is overwritten too, it says best why.
         let masking = self.masking[CLIENT].take();
-        verb_at.end = masking.map_or(verb_at.end, |len| verb_at.end.min(verb_at.start + usize::from(len)));
+        let judged_early = masking.filter(|_| !rules.verbs().is_masked(&line[verb_at.clone()]));
+        verb_at.end =
+            judged_early.map_or(verb_at.end, |len| verb_at.end.min(verb_at.start + usize::from(len)));
         let name = &line[verb_at.clone()];
         let judged = Judged::command(here - start as u64, line, len);
         let path = if matches!(verb, Verb::Mail | Verb::Rcpt) { path::path(line) } else { b"" };
@@ -149,7 +163,18 @@ impl Dialogue {
             let outcome =
                 rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
             match outcome {
-                Outcome::Pass | Outcome::Allow => Ruling::Pass,
+                Outcome::Pass | Outcome::Allow => {
+                    let recipient_count = self.facts.recipient_count;
+                    let len = self.session.line_len();
+                    let seen = Seen::Command { verb, word: name, line, len, path, recipient_count };
+                    match signature::find(&seen, rules.signatures()) {
+                        Some(id) => {
+                            let judged = Judged { signature: Some(id), ..judged };
+                            Ruling::Refuse(Kind::SmtpSignature, judged, ReplyCode::Policy)
+                        }
+                        None => self.protocol(verb, line, here - start as u64, rules),
+                    }
+                }
                 Outcome::Mask(cause) => {
                     self.facts.recipient_count = counted;
                     Ruling::Mask(Some(cause))
@@ -165,10 +190,6 @@ impl Dialogue {
                     report::forget(&mut self.audit, &mut self.facts, context);
                 }
                 report::audit_command(&mut self.audit, verb, line, path, context);
-                if matches!(verb, Verb::Ehlo | Verb::Helo) {
-                    self.enhanced = false;
-                    context.journal.set_enhanced(false);
-                }
                 self.sent(verb, shape, &judged, context)
             }
             Ruling::Mask(cause) => {
@@ -192,11 +213,39 @@ impl Dialogue {
                 context.decision(kind, &judged, cause, Action::Mask, None);
                 Ok(())
             }
+            Ruling::Refuse(kind, part, reply) => {
+                context.decision(kind, &part, None, Action::Close, Some(reply));
+                Err(reply)
+            }
             Ruling::Close(kind, cause, reply) => {
                 context.decision(kind, &judged, cause, Action::Close, Some(reply));
                 Err(reply)
             }
         }
+    }
+
+    /// What the protocol itself says of a command that the policy lets through; `offset` is its line's.
+    fn protocol(&self, verb: Verb, line: &[u8], offset: u64, rules: &Rules) -> Ruling {
+        if !matches!(verb, Verb::Mail | Verb::Rcpt) {
+            return Ruling::Pass;
+        }
+        if verb == Verb::Mail && rules.requires_tls() {
+            return Ruling::Close(Kind::SmtpTlsRequired, None, ReplyCode::TlsRequired);
+        }
+        let scope = match rules.base() {
+            Base::Smtp => Scope::Nothing,
+            Base::Esmtp => Scope::Supported,
+            Base::None => Scope::Advertised,
+        };
+        let Err(Invalid { at, why }) = ext::check(line, verb, scope, self.session.advertised()) else {
+            return Ruling::Pass;
+        };
+        let reply = match why {
+            Wrong::Unknown => ReplyCode::UnknownParameter,
+            Wrong::Value => ReplyCode::BadParameter,
+        };
+        let judged = Judged::octets(Direction::ClientToServer, offset + at.start as u64, &line[at]);
+        Ruling::Refuse(Kind::SmtpInvalidParameter, judged, reply)
     }
 
     /// The command leaves for the server.

@@ -1,5 +1,7 @@
 //! Messages: counted, read, judged; and swallowed when they are refused.
 
+use artifact::settings::EndOfData;
+
 use super::reading::{Reading, judge};
 use super::report::{self, Judged};
 use super::{CLIENT, Context, Dialogue, Gate, Next, Passage, SWALLOW_LIMIT, SWALLOW_TIME};
@@ -12,16 +14,21 @@ use crate::unit::Direction;
 /// The message under way.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    /// A dot at the start of a line, of which the next octet will tell whether it is content.
-    dot: bool,
+    /// What may become the end of data: a dot at the start of a line, then a CR. The next octet will tell.
+    end_len: u8,
+    /// The text so far ends in CR.
+    cr: bool,
     /// How far it is read, where the policy asks for more than its length.
     reading: Option<Box<Reading>>,
+    /// All of it was read that the policy asks for.
+    read: bool,
 }
 
 impl Content {
     /// Such a dot, or what followed it on the way to the end of data.
     pub fn dot(&mut self) {
-        self.dot = true;
+        self.end_len = self.end_len.saturating_add(1);
+        self.cr = false;
     }
 
     /// Gives back what it holds.
@@ -40,7 +47,9 @@ impl Dialogue {
     /// The server is ready for content.
     pub(super) fn begin_content(&mut self) {
         self.content_start = self.offsets[CLIENT];
-        self.content.dot = false;
+        self.content.end_len = 0;
+        self.content.cr = false;
+        self.content.read = false;
     }
 
     /// Text of a message.
@@ -51,7 +60,40 @@ impl Dialogue {
     ) -> Result<(), ReplyCode> {
         // RFC 5321, 4.5.2: a dot that starts a line and is not alone was added by the sender. It is content that was
         // moved, but not text that anyone reads.
-        let mut stuffed = core::mem::take(&mut self.content.dot);
+        let end_len = core::mem::take(&mut self.content.end_len);
+        if context.rules.end_of_data() == EndOfData::Strict {
+            self.strict(text, context)?;
+        }
+        if end_len > 1 {
+            // It was not the end, and nobody minds.
+            self.add(b"\r", true, context)?;
+        }
+        self.add(text, end_len == 1, context)
+    }
+
+    /// Refuses a CR or LF that is not part of CRLF, and NUL.
+    fn strict<X: Matcher>(&mut self, text: &[u8], context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
+        let mut cr = self.content.cr;
+        let odd = text.iter().position(|byte| {
+            let odd = *byte == 0 || cr != (*byte == b'\n');
+            cr = *byte == b'\r';
+            odd
+        });
+        self.content.cr = cr;
+        if odd.is_none() {
+            return Ok(());
+        }
+        let reply = ReplyCode::Smuggling;
+        context.decision(Kind::SmtpSmuggling, &self.judged(), None, Action::Close, Some(reply));
+        Err(reply)
+    }
+
+    fn add<X: Matcher>(
+        &mut self,
+        text: &[u8],
+        mut stuffed: bool,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
         let mut text = text;
         while !text.is_empty() {
             // Cut where a limit is passed, so that what is decided first does not depend on how the message is cut.
@@ -73,7 +115,7 @@ impl Dialogue {
         stuffed: bool,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
-        if !context.rules.wants().mime {
+        if !context.rules.wants().mime || self.content.read {
             return Ok(());
         }
         self.take_reading(context)?;
@@ -81,7 +123,12 @@ impl Dialogue {
         if stuffed {
             reading.message.skip_dot();
         }
-        reading.push(text, self.smtp, &mut self.facts, self.content_start, context)
+        reading.push(text, self.smtp, &mut self.facts, self.content_start, context)?;
+        if reading.past_header && context.rules.wants().only_header {
+            self.content.end(context);
+            self.content.read = true;
+        }
+        Ok(())
     }
 
     fn take_reading<X: Matcher>(&mut self, context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
@@ -134,7 +181,7 @@ impl Dialogue {
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
         let mut seen = context.rules.data_ended(self.facts.content_len);
-        if context.rules.wants().mime {
+        if context.rules.wants().mime && !self.content.read {
             self.take_reading(context)?;
             if let Some(reading) = self.content.reading.as_deref_mut() {
                 reading.finish(self.smtp, &mut self.facts, self.content_start, context)?;

@@ -119,8 +119,6 @@ pub struct Dialogue {
     masking: [Option<u16>; 2],
     content: content::Content,
     audit: Option<Box<report::Audit>>,
-    /// The server's reply to EHLO had ENHANCEDSTATUSCODES.
-    enhanced: bool,
     /// The client spoke before its turn, which was reported.
     early: bool,
 }
@@ -143,14 +141,13 @@ impl Dialogue {
             masking: [None; 2],
             content: content::Content::default(),
             audit: None,
-            enhanced: false,
             early: false,
         }
     }
 
     /// Octets the client sent, in order, each once (again after [`Next::Wait`]). May be called without any, to let time pass.
     pub fn client<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
-        context.journal.set_enhanced(self.enhanced);
+        context.journal.set_enhanced(self.enhanced_status_codes());
         let passage = match self.gate {
             Gate::Open => self.hear_client(bytes, context),
             Gate::Opaque => Passage { forward: bytes.len(), next: Next::Opaque },
@@ -167,7 +164,7 @@ impl Dialogue {
 
     /// Octets the server sent, in order, each once.
     pub fn server<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
-        context.journal.set_enhanced(self.enhanced);
+        context.journal.set_enhanced(self.enhanced_status_codes());
         let passage = match self.gate {
             Gate::Open | Gate::Drain { .. } => self.hear_server(bytes, context),
             Gate::Opaque => Passage { forward: bytes.len(), next: Next::Opaque },
@@ -192,7 +189,7 @@ impl Dialogue {
     /// Whether replies to this client carry enhanced status codes, for [`ReplyCode::text`].
     #[must_use]
     pub fn enhanced_status_codes(&self) -> bool {
-        self.enhanced
+        self.session.advertised().has("ENHANCEDSTATUSCODES")
     }
 
     /// The session is over, for whatever reason: gives back what it holds and reports what was under way.

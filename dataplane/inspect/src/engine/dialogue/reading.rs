@@ -9,6 +9,7 @@ use crate::event::{Action, Journal, Kind, ReplyCode};
 use crate::mime::{Field, Message, NoRoom, Sink};
 use crate::scan::{CriterionSet, Matcher, NoStream, StreamId};
 use crate::shelf::Shelf;
+use crate::smtp::signature::{self, Seen};
 use crate::unit::Direction;
 use crate::verdict::{Facts, Observation, Outcome, Rules};
 
@@ -20,6 +21,8 @@ pub(super) struct Reading {
     pub stream: Option<StreamId>,
     /// Text is under way, whether the policy has patterns for it or not.
     in_text: bool,
+    /// The message's own header is complete.
+    pub past_header: bool,
     /// What was found in header fields and in text.
     found: CriterionSet,
 }
@@ -29,6 +32,7 @@ impl Reading {
     pub fn restart(&mut self, fields: &mut Shelf<Field>) {
         self.message.restart(fields);
         self.in_text = false;
+        self.past_header = false;
         self.found = CriterionSet::EMPTY;
     }
 
@@ -86,6 +90,7 @@ impl Reading {
             start,
             stream: &mut self.stream,
             in_text: &mut self.in_text,
+            past_header: &mut self.past_header,
             found: &mut self.found,
             result: Ok(()),
         };
@@ -108,6 +113,7 @@ struct Judge<'a, X> {
     start: u64,
     stream: &'a mut Option<StreamId>,
     in_text: &'a mut bool,
+    past_header: &'a mut bool,
     found: &'a mut CriterionSet,
     result: Result<(), ReplyCode>,
 }
@@ -129,6 +135,18 @@ impl<X: Matcher> Judge<'_, X> {
 
     fn block(&mut self, region: Region, octets: &[u8]) -> CriterionSet {
         block(self.matcher, self.counters, self.smtp, region, octets)
+    }
+
+    /// Looks for the signatures that are on.
+    fn look(&mut self, seen: &Seen<'_>, field: &[u8]) {
+        if self.result.is_ok()
+            && let Some(id) = signature::find(seen, self.rules.signatures())
+        {
+            let reply = ReplyCode::Policy;
+            let judged = Judged { signature: Some(id), ..self.octets(field) };
+            report::decision(self.journal, Kind::SmtpSignature, &judged, None, Action::Close, Some(reply));
+            self.result = Err(reply);
+        }
     }
 
     /// The session cannot be inspected, so it is refused.
@@ -162,9 +180,15 @@ impl<X: Matcher> Sink for Judge<'_, X> {
             seen.found(&hits);
             self.judge(&seen, self.octets(field));
         }
+        self.look(&Seen::Field(field), field);
+    }
+
+    fn part_field(&mut self, field: &[u8]) {
+        self.look(&Seen::PartField(field), field);
     }
 
     fn header_end(&mut self, len: u64) {
+        *self.past_header = true;
         let mut seen = self.rules.header_ended(len);
         seen.ended(self.rules, Region::Header, self.found);
         let value_len = usize::try_from(len).unwrap_or(usize::MAX);

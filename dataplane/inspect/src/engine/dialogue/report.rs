@@ -15,17 +15,19 @@ pub(super) struct Judged {
     pub offset: u64,
     pub value: Value,
     pub value_len: usize,
+    /// The signature that it is of.
+    pub signature: Option<u16>,
 }
 
 impl Judged {
     /// Something that a decision is about but that has no octets to show (a length, text of a body).
     pub fn at(direction: Direction, offset: u64) -> Self {
-        Self { direction, offset, value: Value::EMPTY, value_len: 0 }
+        Self { direction, offset, value: Value::EMPTY, value_len: 0, signature: None }
     }
 
     /// Some octets.
     pub fn octets(direction: Direction, offset: u64, octets: &[u8]) -> Self {
-        Self { direction, offset, value: Value::new(octets), value_len: octets.len() }
+        Self { direction, offset, value: Value::new(octets), value_len: octets.len(), signature: None }
     }
 
     /// A command line without its CRLF, `len` octets long of which `line` are known. What follows the mechanism of an AUTH
@@ -40,7 +42,13 @@ impl Judged {
         } else {
             line
         };
-        Self { direction: Direction::ClientToServer, offset, value: Value::new(shown), value_len: len }
+        Self {
+            direction: Direction::ClientToServer,
+            offset,
+            value: Value::new(shown),
+            value_len: len,
+            signature: None,
+        }
     }
 }
 
@@ -58,6 +66,7 @@ pub(super) fn decision(
         direction: judged.direction,
         class: cause.map(|cause| cause.class),
         criterion: cause.and_then(|cause| cause.criterion),
+        signature: judged.signature,
         value: judged.value,
         value_len: u32::try_from(judged.value_len).unwrap_or(u32::MAX),
         action,

@@ -154,7 +154,9 @@ impl Dialogue {
         let line = without_end(self.session.reply_line(piece));
         let text = line.get(TEXT..).unwrap_or_default();
         let mut at = word(text);
-        at.end = masking.map_or(at.end, |len| at.end.min(at.start + usize::from(len)));
+        // As in commands: a word that began to be overwritten is judged as it was then, unless as a whole it fares no better.
+        let judged_early = masking.filter(|_| !rules.keywords().is_masked(&text[at.clone()]));
+        at.end = judged_early.map_or(at.end, |len| at.end.min(at.start + usize::from(len)));
         if at.start == text.len() {
             return Ok(());
         }
@@ -167,9 +169,9 @@ impl Dialogue {
             {
                 Outcome::Pass | Outcome::Allow => {
                     // A refusal that is only still to be said keeps the form it was reported in.
-                    if self.gate == Gate::Open && name.eq_ignore_ascii_case(b"ENHANCEDSTATUSCODES") {
-                        self.enhanced = true;
-                        context.journal.set_enhanced(true);
+                    if self.gate == Gate::Open {
+                        self.session.advertise(piece, TEXT + at.start..TEXT + at.end);
+                        context.journal.set_enhanced(self.enhanced_status_codes());
                     }
                     return Ok(());
                 }

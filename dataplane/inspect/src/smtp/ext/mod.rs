@@ -1,0 +1,14 @@
+//! SMTP service extensions: what the server offers, and what MAIL and RCPT may say because of it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `advertised.rs` | extensions, and those that a session's server offered |
+//! | `parameter.rs` | parameters of MAIL and RCPT: one row each |
+//! | `value.rs` | what their values may look like |
+
+mod advertised;
+mod parameter;
+mod value;
+
+pub use advertised::{Advertised, EXTENSIONS, Extension, PRIVATE_LIMIT};
+pub use parameter::{Invalid, PARAMETERS, Parameter, Scope, Wrong, check};

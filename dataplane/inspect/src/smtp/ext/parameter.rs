@@ -1,0 +1,174 @@
+//! Parameters of MAIL and RCPT (Cisco ESMTP firewall document, "Parameter Inspection"; RFC 5321, 4.1.1.11).
+
+use core::ops::Range;
+
+use super::advertised::Advertised;
+use super::value;
+use crate::smtp::command::Verb;
+use crate::smtp::path;
+
+/// Which parameters are legal at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// None: RFC 821 has no parameters.
+    Nothing,
+    /// Those of the extensions that the Cisco ESMTP firewall document supports, where the server offers them.
+    Supported,
+    /// Those of any extension that the server offers; where nobody knows it, parameters that have its keyword as their name.
+    Advertised,
+}
+
+/// A parameter that is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// Which of the two commands it is for.
+    pub verb: Verb,
+    /// Its name, upper case.
+    pub name: &'static str,
+    /// What its value may be.
+    legal: fn(Option<&[u8]>) -> bool,
+    /// Keywords of which the server must offer one.
+    pub keywords: &'static [&'static str],
+    /// A keyword that it must offer besides.
+    pub besides: Option<&'static str>,
+    /// Supported by the Cisco ESMTP firewall document.
+    pub supported: bool,
+}
+
+const fn row(
+    verb: Verb,
+    name: &'static str,
+    legal: fn(Option<&[u8]>) -> bool,
+    keywords: &'static [&'static str],
+) -> Parameter {
+    Parameter { verb, name, legal, keywords, besides: None, supported: false }
+}
+
+const fn supported(
+    verb: Verb,
+    name: &'static str,
+    legal: fn(Option<&[u8]>) -> bool,
+    keywords: &'static [&'static str],
+) -> Parameter {
+    Parameter { verb, name, legal, keywords, besides: None, supported: true }
+}
+
+/// Every parameter that is known. A name may have two rows, then its value may be as either says.
+pub const PARAMETERS: [Parameter; 22] = [
+    supported(Verb::Mail, "SIZE", value::size, &["SIZE"]),
+    // RFC 6531, 3.1: who offers SMTPUTF8 takes 8BITMIME.
+    supported(Verb::Mail, "BODY", value::body, &["8BITMIME", "SMTPUTF8"]),
+    Parameter { besides: Some("CHUNKING"), ..row(Verb::Mail, "BODY", value::binary_body, &["BINARYMIME"]) },
+    supported(Verb::Mail, "RET", value::ret, &["DSN"]),
+    supported(Verb::Mail, "ENVID", value::envid, &["DSN"]),
+    supported(Verb::Mail, "AUTH", value::auth, &["AUTH"]),
+    row(Verb::Mail, "SMTPUTF8", value::none, &["SMTPUTF8"]),
+    row(Verb::Mail, "REQUIRETLS", value::none, &["REQUIRETLS"]),
+    row(Verb::Mail, "BY", value::by, &["DELIVERBY"]),
+    row(Verb::Mail, "HOLDFOR", value::hold_for, &["FUTURERELEASE"]),
+    row(Verb::Mail, "HOLDUNTIL", value::hold_until, &["FUTURERELEASE"]),
+    row(Verb::Mail, "MT-PRIORITY", value::priority, &["MT-PRIORITY"]),
+    row(Verb::Mail, "MTRK", value::mtrk, &["MTRK"]),
+    row(Verb::Mail, "SOLICIT", value::solicit, &["NO-SOLICITING"]),
+    row(Verb::Mail, "CONPERM", value::none, &["CONPERM"]),
+    row(Verb::Mail, "TRANSID", value::transid, &["CHECKPOINT"]),
+    row(Verb::Mail, "SUBMITTER", value::submitter, &["SUBMITTER"]),
+    row(Verb::Mail, "XVERP", value::verp, &["XVERP"]),
+    supported(Verb::Rcpt, "NOTIFY", value::notify, &["DSN"]),
+    supported(Verb::Rcpt, "ORCPT", value::orcpt, &["DSN"]),
+    row(Verb::Rcpt, "RRVS", value::rrvs, &["RRVS"]),
+    row(Verb::Rcpt, "CONNEG", value::none, &["CONNEG"]),
+];
+
+/// Of the parameters in each of these, a command may have one. All others may come once as well.
+const EXCLUSIVE: [[&str; 2]; 1] = [["HOLDFOR", "HOLDUNTIL"]];
+
+/// A parameter that must not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Where it stands in its line.
+    pub at: Range<usize>,
+    /// What is wrong with it.
+    pub why: Wrong,
+}
+
+/// What is wrong with a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wrong {
+    /// It is no parameter, or of no extension that the server offers and the scope allows.
+    Unknown,
+    /// It has a value that it must not have, or comes a second time.
+    Value,
+}
+
+/// Judges the parameters of a MAIL or RCPT line, given without its CRLF.
+///
+/// # Errors
+/// The first [`Invalid`] one.
+pub fn check(line: &[u8], verb: Verb, scope: Scope, advertised: &Advertised) -> Result<(), Invalid> {
+    // One bit for each row, then one for each private keyword.
+    let mut seen = 0_u128;
+    let start = path::end(line);
+    let mut at = start;
+    for word in line[start..].split(|byte| crate::smtp::command::is_blank(*byte)) {
+        let range = at..at + word.len();
+        at = range.end + 1;
+        if word.is_empty() {
+            continue;
+        }
+        let bits = one(word, verb, scope, advertised)
+            .and_then(|bits| if seen & bits == 0 { Ok(bits) } else { Err(Wrong::Value) });
+        seen |= bits.map_err(|why| Invalid { at: range, why })?;
+    }
+    Ok(())
+}
+
+const _: () = assert!(PARAMETERS.len() + super::PRIVATE_LIMIT / 2 < 128);
+
+/// One parameter by itself. The answer has the bits of which none may be set already.
+fn one(word: &[u8], verb: Verb, scope: Scope, advertised: &Advertised) -> Result<u128, Wrong> {
+    let (name, value) = match word.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&word[..at], Some(&word[at + 1..])),
+        None => (word, None),
+    };
+    let rows = || {
+        PARAMETERS
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.verb == verb && row.name.as_bytes().eq_ignore_ascii_case(name))
+    };
+    let offered = |row: &Parameter| {
+        row.keywords.iter().any(|keyword| advertised.has(keyword))
+            && row.besides.is_none_or(|keyword| advertised.has(keyword))
+    };
+    let in_scope = |row: &Parameter| match scope {
+        Scope::Nothing => false,
+        Scope::Supported => row.supported,
+        Scope::Advertised => true,
+    };
+    let mut legal_rows = rows().filter(|(_, row)| in_scope(row) && offered(row)).peekable();
+    if legal_rows.peek().is_some() {
+        let legal = legal_rows.any(|(_, row)| (row.legal)(value));
+        return if legal { Ok(bits(name, rows().map(|(index, _)| index))) } else { Err(Wrong::Value) };
+    }
+    if rows().next().is_some() || scope != Scope::Advertised {
+        return Err(Wrong::Unknown);
+    }
+    let place = advertised.private(name).ok_or(Wrong::Unknown)?;
+    if value::any(value) { Ok(1 << (PARAMETERS.len() + place)) } else { Err(Wrong::Value) }
+}
+
+/// The bits of a parameter's rows, and of those that must not stand beside it.
+fn bits(name: &[u8], rows: impl Iterator<Item = usize>) -> u128 {
+    let is = |text: &str| text.as_bytes().eq_ignore_ascii_case(name);
+    let group = EXCLUSIVE.iter().find(|group| group.iter().any(|text| is(text)));
+    let beside = PARAMETERS
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| group.is_some_and(|group| group.contains(&row.name)))
+        .map(|(index, _)| index);
+    rows.chain(beside).fold(0, |bits, index| bits | 1 << index)
+}
+
+#[cfg(test)]
+mod tests;

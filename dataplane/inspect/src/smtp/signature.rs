@@ -1,0 +1,243 @@
+//! Signatures: what known attacks say in commands and header fields.
+//!
+//! Titles and defaults are in [`artifact::settings::SIGNATURES`]; here is what each looks for. `|`, `$` and backticks are legal in addresses
+//! (RFC 5321, 4.1.2), so none of these looks for such an octet alone.
+
+use super::command::{Verb, is_blank, trim, words};
+use super::line::LINE_HELD;
+
+/// Something to look at.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// A command line without its CRLF.
+    Command {
+        /// The verb, as far as it is known.
+        verb: Verb,
+        /// The verb as it is.
+        word: &'a [u8],
+        /// The line.
+        line: &'a [u8],
+        /// Octets of the line, CRLF included.
+        len: usize,
+        /// Path of MAIL or RCPT.
+        path: &'a [u8],
+        /// RCPT commands of the transaction, this one included.
+        recipient_count: u32,
+    },
+    /// A field of the message's own header, unfolded.
+    Field(&'a [u8]),
+    /// A field of the header of a part, unfolded.
+    PartField(&'a [u8]),
+}
+
+/// Recipients of a message above which 3106 sees spam (`ip audit smtp spam`, its default).
+pub const SPAM_RECIPIENTS: u32 = 250;
+
+/// Octets of a MIME field above which 3108 sees an overflow.
+pub const MIME_FIELD_LIMIT: usize = 512;
+
+/// Octets of a command line above which 3109 sees an attempt to crash.
+pub const COMMAND_LIMIT: usize = 1000;
+
+/// Ends of names that 3110 suspects.
+const EXECUTABLES: [&[u8]; 12] = [
+    b".bat", b".cmd", b".com", b".cpl", b".exe", b".hta", b".js", b".lnk", b".pif", b".scr", b".vbs", b".wsf",
+];
+
+/// Whether a signature's attack is what was seen.
+type Look = fn(&Seen<'_>) -> bool;
+
+/// What each signature looks for, in the order of [`artifact::settings::SIGNATURES`].
+const LOOKS: [(u16, Look); 18] = [
+    (3100, |seen| addressed(seen, &[Verb::Mail, Verb::Rcpt], runs_program)),
+    (3101, |seen| addressed(seen, &[Verb::Rcpt], begins_with_pipe)),
+    (3102, |seen| addressed(seen, &[Verb::Mail], begins_with_pipe)),
+    (3103, |seen| is_verb(seen, &["VRFY", "EXPN"])),
+    (3104, |seen| is_verb(seen, &["WIZ", "DEBUG"])),
+    (3105, decode_alias),
+    (
+        3106,
+        |seen| matches!(seen, Seen::Command { verb: Verb::Rcpt, recipient_count, .. } if *recipient_count > SPAM_RECIPIENTS),
+    ),
+    (3107, |seen| named(seen, b"Reply-To").is_some_and(is_shell_text)),
+    (3108, |seen| match seen {
+        Seen::Field(field) | Seen::PartField(field) => {
+            field.len() > MIME_FIELD_LIMIT && (starts(field, b"Content-") || starts(field, b"MIME-"))
+        }
+        Seen::Command { .. } => false,
+    }),
+    (
+        3109,
+        |seen| matches!(seen, Seen::Command { verb, len, .. } if *verb != Verb::Auth && *len > COMMAND_LIMIT),
+    ),
+    (3110, |seen| {
+        let named = |name| named(seen, name).or_else(|| part_named(seen, name));
+        named(b"Content-Type").or_else(|| named(b"Content-Disposition")).is_some_and(names_executable)
+    }),
+    (7001, |seen| addressed(seen, &[Verb::Mail], is_bare_command)),
+    (7002, |seen| addressed(seen, &[Verb::Mail, Verb::Rcpt], expands)),
+    (7003, |seen| {
+        addressed(seen, &[Verb::Rcpt], |path| {
+            has(path, b"$(") || path.iter().filter(|byte| **byte == b'`').count() > 1
+        })
+    }),
+    (7004, |seen| match seen {
+        Seen::Command { verb: Verb::Mail | Verb::Rcpt, path, .. } => is_function(path),
+        Seen::Command { word, line, .. } => {
+            let at = super::word(line).start + word.len();
+            is_function(line.get(at..).unwrap_or_default())
+        }
+        Seen::Field(field) => is_function(value(field)),
+        Seen::PartField(_) => false,
+    }),
+    (7005, |seen| match seen {
+        Seen::Command { verb: Verb::Auth, .. } | Seen::PartField(_) => false,
+        Seen::Command { line, .. } => has(line, b"${jndi:"),
+        Seen::Field(field) => has(field, b"${jndi:"),
+    }),
+    (7006, |seen| match seen {
+        // Of longer lines not everything is known.
+        Seen::Command { verb: Verb::Auth, line, len, .. } if *len <= LINE_HELD => {
+            words(line).nth(2).is_some_and(|response| response != b"=" && !response.len().is_multiple_of(4))
+        }
+        _ => false,
+    }),
+    (7007, |seen| addressed(seen, &[Verb::Rcpt], |path| has(path, b"../") || has(path, b"..\\"))),
+];
+
+/// The first of the signatures that are on whose attack this is. Bit n of `on` is for row n of
+/// [`artifact::settings::SIGNATURES`].
+#[must_use]
+pub fn find(seen: &Seen<'_>, on: u32) -> Option<u16> {
+    let mut left = on;
+    while left != 0 {
+        let index = left.trailing_zeros() as usize;
+        left &= left - 1;
+        if let Some((id, look)) = LOOKS.get(index)
+            && look(seen)
+        {
+            return Some(*id);
+        }
+    }
+    None
+}
+
+fn addressed(seen: &Seen<'_>, verbs: &[Verb], look: fn(&[u8]) -> bool) -> bool {
+    matches!(seen, Seen::Command { verb, path, .. } if verbs.contains(verb) && look(mailbox(path)))
+}
+
+fn is_verb(seen: &Seen<'_>, verbs: &[&str]) -> bool {
+    matches!(seen, Seen::Command { word, .. } if verbs.iter().any(|verb| verb.as_bytes().eq_ignore_ascii_case(word)))
+}
+
+/// The path without its source route.
+fn mailbox(path: &[u8]) -> &[u8] {
+    let path = trim(path);
+    match path.iter().position(|byte| *byte == b':') {
+        Some(at) if path.starts_with(b"@") => trim(&path[at + 1..]),
+        _ => path,
+    }
+}
+
+/// A pipe where a mailer looks for a program: at the start, or first in quotes.
+fn begins_with_pipe(mailbox: &[u8]) -> bool {
+    let piped = |text: &[u8]| text.iter().find(|byte| !is_blank(**byte) && **byte != b'\\') == Some(&b'|');
+    piped(mailbox) || mailbox.iter().enumerate().any(|(at, byte)| *byte == b'"' && piped(&mailbox[at + 1..]))
+}
+
+/// A pipe elsewhere, to a program with its path.
+fn runs_program(mailbox: &[u8]) -> bool {
+    !begins_with_pipe(mailbox)
+        && mailbox
+            .iter()
+            .enumerate()
+            .any(|(at, byte)| *byte == b'|' && trim(&mailbox[at + 1..]).starts_with(b"/"))
+}
+
+fn decode_alias(seen: &Seen<'_>) -> bool {
+    const ALIASES: [&[u8]; 2] = [b"decode", b"uudecode"];
+    match seen {
+        Seen::Command { verb: Verb::Rcpt, path, .. } => {
+            let local = mailbox(path).split(|byte| *byte == b'@').next().unwrap_or_default();
+            let local =
+                local.strip_prefix(b"\"").and_then(|local| local.strip_suffix(b"\"")).unwrap_or(local);
+            ALIASES.iter().any(|alias| alias.eq_ignore_ascii_case(local))
+        }
+        Seen::Field(field) => {
+            let value = value(field);
+            ALIASES.iter().any(|alias| starts(value, alias) && value.get(alias.len()) == Some(&b'@'))
+        }
+        _ => false,
+    }
+}
+
+/// An address that is only a local part, with what a shell would act on.
+fn is_bare_command(mailbox: &[u8]) -> bool {
+    let local = mailbox.strip_suffix(b"@").unwrap_or(mailbox);
+    !local.contains(&b'@') && local.iter().any(|byte| b";|&`<>\n".contains(byte))
+}
+
+/// `${name{`: a string expansion of Exim that does something.
+fn expands(mailbox: &[u8]) -> bool {
+    memchr::memmem::find_iter(mailbox, b"${").any(|at| {
+        let name = &mailbox[at + 2..];
+        let len = name.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        len > 0 && name.get(len) == Some(&b'{')
+    })
+}
+
+/// A shell function, as an environment variable must begin to be taken for one.
+fn is_function(text: &[u8]) -> bool {
+    let text = trim(text);
+    text.starts_with(b"() {") || text.starts_with(b"(){")
+}
+
+fn is_shell_text(value: &[u8]) -> bool {
+    value.contains(&b'`') || has(value, b"$(") || has(value, b"${IFS")
+}
+
+fn names_executable(value: &[u8]) -> bool {
+    has(value, b"name")
+        && value.iter().enumerate().any(|(at, byte)| {
+            *byte == b'.'
+                && EXECUTABLES.iter().any(|end| {
+                    let rest = &value[at..];
+                    let behind = rest.get(end.len());
+                    starts(rest, end) && behind.is_none_or(|byte| b"\"'; \t)".contains(byte))
+                })
+        })
+}
+
+fn named<'a>(seen: &Seen<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    match seen {
+        Seen::Field(field) => value_of(field, name),
+        _ => None,
+    }
+}
+
+fn part_named<'a>(seen: &Seen<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    match seen {
+        Seen::PartField(field) => value_of(field, name),
+        _ => None,
+    }
+}
+
+fn value_of<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let at = field.iter().position(|byte| *byte == b':')?;
+    trim(&field[..at]).eq_ignore_ascii_case(name).then(|| trim(&field[at + 1..]))
+}
+
+fn value(field: &[u8]) -> &[u8] {
+    field.iter().position(|byte| *byte == b':').map_or(b"", |at| trim(&field[at + 1..]))
+}
+
+fn starts(text: &[u8], with: &[u8]) -> bool {
+    text.get(..with.len()).is_some_and(|head| head.eq_ignore_ascii_case(with))
+}
+
+fn has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+}
+
+#[cfg(test)]
+mod tests;
