@@ -93,6 +93,20 @@ impl Page {
                 }
                 Place::Fate(fate) => self.fate(fate, None, value),
                 Place::Dropped(reason) => self.fate("dropped", Some(reason), value),
+                Place::Command(verb) => {
+                    let labels = [("verb", verb)];
+                    self.counter(
+                        "postern_smtp_commands_total",
+                        "SMTP command lines by verb.",
+                        &labels,
+                        value,
+                    );
+                }
+                Place::Reply(class) => {
+                    let labels = [("class", class)];
+                    let help = "SMTP replies by the first digit of their code.";
+                    self.counter("postern_smtp_replies_total", help, &labels, value);
+                }
                 Place::Flows(state) => {
                     self.gauge("postern_flows", "Sessions there are now.", &[("state", state)], value as f64);
                 }
@@ -254,9 +268,11 @@ enum Place {
     Fate(&'static str),
     Dropped(&'static str),
     Flows(&'static str),
+    Command(&'static str),
+    Reply(&'static str),
     /// A metric of its own.
     Own,
-    /// The matcher or the worker knows better.
+    /// The matcher or the worker knows better, or it is the sum of others.
     Elsewhere,
 }
 
@@ -273,10 +289,14 @@ fn place(row: &'static str) -> Place {
         "frames_held" => Place::Fate("held"),
         "flows_active" => Place::Flows("active"),
         "flows_half_open" => Place::Flows("half_open"),
-        "scans" | "scanned_bytes" | "scan_hits" | "records_lost" => Place::Elsewhere,
+        "scans" | "scanned_bytes" | "scan_hits" | "records_lost" | "smtp_commands" | "smtp_replies" => {
+            Place::Elsewhere
+        }
         _ => row
             .strip_prefix("dropped_")
             .map(Place::Dropped)
+            .or_else(|| row.strip_prefix("smtp_commands_").map(Place::Command))
+            .or_else(|| row.strip_prefix("smtp_replies_").map(Place::Reply))
             .or_else(|| port("postern_port_frames_total", row.strip_prefix("frames_")?))
             .or_else(|| {
                 let rest = row.strip_prefix("bytes_")?;
@@ -330,6 +350,8 @@ mod tests {
         state.counters.bytes_transmitted_b = 700;
         state.counters.dropped_fragment = 2;
         state.counters.smtp_masked_commands = 1;
+        state.counters.smtp_commands_ehlo = 3;
+        state.counters.smtp_replies_5xx = 2;
         state.counters.flows_active = 3;
         state.counters.anomaly(Anomaly::Urgent);
         let mut record = sample::decision(Kind::SmtpMatch, b"x", Action::Close);
@@ -358,6 +380,8 @@ mod tests {
             r#"postern_flows{state="active"} 6"#,
             r#"postern_flows_ended_total{reason="client_reset"} 0"#,
             "postern_smtp_masked_commands_total 2",
+            "postern_smtp_commands_total{verb=\"ehlo\"} 6",
+            "postern_smtp_replies_total{class=\"5xx\"} 4",
             r#"postern_anomalies_total{kind="tcp_urgent"} 2"#,
             r#"postern_decisions_total{kind="SMTP_MATCH",match="sender_address",action="close"} 2"#,
             r#"postern_class_hits_total{zone_pair="in-out",policy="mail-rules",class="spam",action="close"} 2"#,
@@ -409,7 +433,7 @@ mod tests {
                 assert!(!row.ends_with("_a") && !row.ends_with("_b"), "{row}");
             }
         }
-        assert_eq!(place("smtp_commands"), Place::Own);
+        assert_eq!(place("smtp_messages"), Place::Own);
         assert_eq!(place("something_new"), Place::Own);
     }
 

@@ -349,6 +349,9 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 while let Ok(request) = requests.try_recv() {
                     self.answer(request)?;
                 }
+                if switch.is_stopping() {
+                    self.engine.refuse_new(true);
+                }
                 let is_done = switch.is_stopped() || (switch.is_draining() && self.is_drained(now));
                 if is_done {
                     self.end(now)?;

@@ -125,6 +125,33 @@ fn a_session_is_over_when_both_sides_have_closed() {
 }
 
 #[test]
+fn no_session_begins_while_new_ones_are_refused() {
+    let mut network = Network::new(policy(Some(Base::None)), NoPatterns, 1);
+    network.server.listen(Server::default());
+    network.engine.refuse_new(true);
+    let talk = Client::mail("HELO client.example", "a@example.com", "b@example.org", b"hello");
+    network.client.connect(Family::V4, 2, talk);
+    assert!(!network.run(Duration::from_secs(4), |network| network.engine.flow_count() > 0));
+    assert!(network.engine.counters().dropped_draining > 1, "the client tries again");
+    network.engine.refuse_new(false);
+    assert!(network.run(Duration::from_secs(30), |network| network.engine.flow_count() == 1));
+    network.engine.refuse_new(true);
+    assert!(
+        network.run(Duration::from_secs(30), |network| network.server.is_closed()),
+        "what exists goes on"
+    );
+    let counters = network.engine.counters();
+    let server: &mut Server = network.server.talk();
+    assert_eq!(server.messages.len(), 1);
+    assert_eq!(
+        (counters.smtp_commands_mail, counters.smtp_commands_data, counters.smtp_replies_3xx),
+        (1, 1, 1)
+    );
+    let verbs: u64 = counters.rows().filter(|row| row.0.starts_with("smtp_commands_")).map(|row| row.2).sum();
+    assert_eq!(verbs, counters.smtp_commands);
+}
+
+#[test]
 fn a_mail_arrives_over_bad_links() {
     for seed in 0..300 {
         let mut random = Random::new(seed);

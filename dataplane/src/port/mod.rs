@@ -1,7 +1,7 @@
 //! Ports: where frames come from and go to.
 //!
 //! One file per back end. A worker owns one [`Port`] per side; both share the worker's [`Pool`], so
-//! that forwarding a frame moves a descriptor and no octet. Wrapper ports ([`trace`], [`fault`]) stand around any other.
+//! that forwarding a frame moves a descriptor and no octet. The wrapper port [`fault`] stands around any other.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,7 +15,6 @@ pub mod memory;
 pub mod pcap;
 #[cfg(test)]
 pub(crate) mod sample;
-pub mod trace;
 pub mod xdp;
 
 /// One side of the gateway, as one worker sees it (a queue of a NIC, a capture, memory).

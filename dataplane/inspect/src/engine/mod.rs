@@ -68,6 +68,8 @@ pub struct Engine<X> {
 pub(crate) struct Shared<X> {
     /// The last is the current one.
     pub generations: Vec<Generation<X>>,
+    /// No session may begin.
+    pub refusing: bool,
     pub stores: Stores,
     pub config: Config,
     pub counters: Counters,
@@ -108,6 +110,7 @@ impl<X: Matcher> Engine<X> {
             relief: Relief::default(),
             next_id: config.flow_id_start,
             shared: Shared {
+                refusing: false,
                 generations: vec![Generation::new(config.generation, policy, matcher, config.ports)],
                 stores: Stores::default(),
                 config,
@@ -288,6 +291,11 @@ impl<X: Matcher> Engine<X> {
             reason,
             ..flow.totals
         }));
+    }
+
+    /// From now on no session begins that would be inspected or followed (or they do again); those that exist go on.
+    pub fn refuse_new(&mut self, refuse: bool) {
+        self.shared.refusing = refuse;
     }
 
     /// Ends every session without a word to anybody: the gateway is stopping.

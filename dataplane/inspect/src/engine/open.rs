@@ -40,6 +40,11 @@ impl<X: Matcher> Engine<X> {
                         self.shared.counters.dropped_state += 1;
                         return;
                     }
+                    if self.shared.refusing {
+                        // Its client tries again, and finds who comes after this gateway.
+                        self.shared.counters.dropped_draining += 1;
+                        return;
+                    }
                     let tag = FlowTag {
                         id: FlowId(self.next_id),
                         client: segment.source,

@@ -124,13 +124,13 @@ impl Dialogue {
         here: u64,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
-        context.counters.smtp_commands += 1;
         let rules = context.rules;
         let start = self.session.line_len() - piece.len();
         let len = self.session.line_len() - 2;
         let line = without_end(self.session.line(piece));
         let mut verb_at = word(line);
         let verb = Verb::new(&line[verb_at.clone()]);
+        report::count_command(context.counters, verb);
         // Once octets were overwritten the word is what it was then: letters that came later cannot take that back. Where
         // the whole word is overwritten too, it says best why.
         let masking = self.masking[CLIENT].take();

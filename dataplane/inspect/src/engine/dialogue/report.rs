@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::anomaly::Anomaly;
+use crate::counter::Counters;
 use crate::event::{Action, Body, Decision, Journal, Kind, ReplyCode, Transaction, Value};
 use crate::smtp::{Verb, command};
 use crate::unit::{Direction, StreamOffset};
@@ -97,6 +98,37 @@ impl<X> Context<'_, X> {
         self.counters.anomaly(anomaly);
         self.journal.push(Body::Anomaly { anomaly, direction, offset: StreamOffset(offset) });
     }
+}
+
+/// Counts a command line by its verb.
+pub(super) fn count_command(counters: &mut Counters, verb: Verb) {
+    counters.smtp_commands += 1;
+    let count = match verb {
+        Verb::Auth => &mut counters.smtp_commands_auth,
+        Verb::Bdat => &mut counters.smtp_commands_bdat,
+        Verb::Data => &mut counters.smtp_commands_data,
+        Verb::Ehlo => &mut counters.smtp_commands_ehlo,
+        Verb::Helo => &mut counters.smtp_commands_helo,
+        Verb::Mail => &mut counters.smtp_commands_mail,
+        Verb::Quit => &mut counters.smtp_commands_quit,
+        Verb::Rcpt => &mut counters.smtp_commands_rcpt,
+        Verb::Rset => &mut counters.smtp_commands_rset,
+        Verb::StartTls => &mut counters.smtp_commands_starttls,
+        Verb::Other => &mut counters.smtp_commands_other,
+    };
+    *count += 1;
+}
+
+/// Counts a reply by the first digit of its code.
+pub(super) fn count_reply(counters: &mut Counters, code: u16) {
+    counters.smtp_replies += 1;
+    let count = match code {
+        ..300 => &mut counters.smtp_replies_2xx,
+        300..400 => &mut counters.smtp_replies_3xx,
+        400..500 => &mut counters.smtp_replies_4xx,
+        500.. => &mut counters.smtp_replies_5xx,
+    };
+    *count += 1;
 }
 
 /// What the audit trail says of a session's mail.

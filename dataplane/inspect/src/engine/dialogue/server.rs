@@ -137,7 +137,7 @@ impl Dialogue {
             self.keyword(piece, here, context).map_err(|reply| Refusal { reply, passes: false })?;
         }
         let Some(answer) = self.session.reply(&mut context.stores.lines) else { return Ok(()) };
-        context.counters.smtp_replies += 1;
+        report::count_reply(context.counters, answer.code);
         self.answered(answer, here, context)
     }
 
