@@ -26,6 +26,7 @@ pub mod lexer;
 pub mod lower;
 pub mod parser;
 pub mod pattern;
+pub mod probe;
 pub mod protocol;
 pub mod sign;
 pub mod source;
