@@ -290,10 +290,8 @@ impl Searcher {
         let mut pointer = std::ptr::null_mut();
         let (bytes, len) = (database.bytes.as_ptr().cast(), database.bytes.len());
         // SAFETY: the octets are valid for the call, and the library checks what they hold.
-        check(
-            unsafe { sys::hs_deserialize_database(bytes, len, &raw mut pointer) },
-            "hs_deserialize_database",
-        )?;
+        let code = unsafe { sys::hs_deserialize_database(bytes, len, &raw mut pointer) };
+        check(code, "hs_deserialize_database")?;
         let owned = Owned(pointer);
         let mut scratch = Scratch(std::ptr::null_mut());
         // SAFETY: the database is one that the library made; the result is valid for the call.
