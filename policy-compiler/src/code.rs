@@ -87,6 +87,7 @@ codes! {
     0051 PINHOLE
     0052 CIRCULAR
     0053 ACCESS_LIST
+    0054 SMALL_PIECES
 }
 
 impl fmt::Display for Code {

@@ -14,13 +14,14 @@ use std::time::Duration;
 use artifact::smtp::{Database, Region};
 use hyperscan_sys as sys;
 
-use crate::pattern::{Place, Translated};
+use crate::pattern::{Pattern, Place, Translated, translate};
+use crate::probe;
 
 /// A pattern and the criterion that it decides.
 #[derive(Debug, Clone)]
 pub struct Expression {
     /// The pattern.
-    pub pattern: Translated,
+    pub pattern: Pattern,
     /// Index of the criterion: what the library reports.
     pub id: u32,
 }
@@ -48,6 +49,36 @@ pub fn version() -> String {
     version.to_string_lossy().trim().to_owned()
 }
 
+/// Versions of Vectorscan that lose matches: the first number of this line that is no Hyperscan's, and the last
+/// before the repair.
+const DEFECTIVE: std::ops::RangeInclusive<[u32; 3]> = [5, 4, 3]..=[5, 4, 11];
+/// Most octets that a call of a defective library may be given. What it gets wrong begins with 16.
+pub const PIECE_LEN: u32 = 15;
+
+/// Whether this version of the library loses matches near the end of what one call is given.
+///
+/// Vectorscan has the defect up to 5.4.11 (Debian 12 has 5.4.9; VectorCamp/vectorscan issue 317): a loop
+/// that skips octets which cannot begin a match, 16 at a time, does not see a pair of octets that could in
+/// the last vector, which is not full. What begins in the last 16 octets of a call is then not found, nor
+/// what goes on in the next call. Which patterns it befalls depends on how the library decided to
+/// search for them all. Calls of fewer than 16 octets never enter that loop. Hyperscan is sound.
+#[must_use]
+pub fn loses_matches(version: &str) -> bool {
+    let number = version.split(' ').next().unwrap_or_default();
+    let parts: Result<Vec<u32>, _> = number.split('.').map(str::parse).collect();
+    // What has no such number is not known to be sound.
+    parts
+        .ok()
+        .and_then(|parts| <[u32; 3]>::try_from(parts).ok())
+        .is_none_or(|parts| DEFECTIVE.contains(&parts))
+}
+
+/// Whether a database is compiled in streaming mode: where the text comes in pieces, and where a
+/// defective library has to be given it in pieces.
+fn is_streaming(region: Region) -> bool {
+    region.is_streaming() || loses_matches(&version())
+}
+
 /// Where the databases run.
 #[must_use]
 pub fn target() -> String {
@@ -72,19 +103,41 @@ fn within<T: Send + 'static>(
 ///
 /// # Errors
 /// The library refuses it, or takes too long.
-pub fn trial(pattern: &Translated, region: Region) -> Result<(), Refusal> {
+pub fn trial(pattern: &Pattern, region: Region) -> Result<(), Refusal> {
     let expression = Expression { pattern: pattern.clone(), id: 0 };
     within(PATTERN_TIME, move || compile(&[expression], region)).map(|_| ())
 }
 
-/// Compiles all patterns of a region into one database.
+/// Compiles all patterns of a region into one database, and finds out how it can be scanned with.
 ///
 /// # Errors
 /// The library refuses them, or takes too long.
-pub fn database(expressions: Vec<Expression>, region: Region) -> Result<Database, Refusal> {
+pub fn database(expressions: &[Expression], region: Region) -> Result<Database, Refusal> {
+    let mut database = database_of(expressions.to_vec(), region)?;
+    if !loses_matches(&version()) {
+        return Ok(database);
+    }
+    // Addresses and fields are short and scanned in pieces whatever their patterns. Of bodies there is much.
+    if region.is_streaming() {
+        if !probe::loses_matches(&database, expressions)? {
+            return Ok(database);
+        }
+        if expressions.iter().all(|expression| expression.pattern.plain().is_some()) {
+            let others = database_of([expressions, &probe::decoys()].concat(), region)?;
+            if !probe::loses_matches(&others, expressions)? {
+                return Ok(Database { pattern_count: database.pattern_count, ..others });
+            }
+        }
+    }
+    database.piece_len = PIECE_LEN;
+    Ok(database)
+}
+
+fn database_of(expressions: Vec<Expression>, region: Region) -> Result<Database, Refusal> {
     let pattern_count = expressions.len() as u32;
     let compiled = within(DATABASE_TIME, move || compile(&expressions, region))?;
-    Ok(Database { region, pattern_count, stream_len: compiled.stream_len, bytes: compiled.bytes })
+    let Compiled { bytes, stream_len } = compiled;
+    Ok(Database { region, pattern_count, streaming: is_streaming(region), stream_len, piece_len: 0, bytes })
 }
 
 struct Compiled {
@@ -105,10 +158,11 @@ impl Drop for Owned {
 fn compile(expressions: &[Expression], region: Region) -> Result<Compiled, Refusal> {
     let refusal = |message: &str| Refusal::Library(message.to_owned(), None);
     let mut texts = Vec::with_capacity(expressions.len());
-    for (index, expression) in expressions.iter().enumerate() {
+    let translated: Vec<Translated> =
+        expressions.iter().map(|expression| translate(&expression.pattern, Place::from(region))).collect();
+    for (index, pattern) in translated.iter().enumerate() {
         // An empty expression makes both libraries read behind its end.
-        let text = expression.pattern.expression.as_str();
-        match CString::new(text) {
+        match CString::new(pattern.expression.as_str()) {
             Ok(text) if !text.is_empty() => texts.push(text),
             _ => return Err(Refusal::Library("the expression is empty or has a NUL".into(), Some(index))),
         }
@@ -117,10 +171,9 @@ fn compile(expressions: &[Expression], region: Region) -> Result<Compiled, Refus
         return Err(refusal("there is no expression"));
     }
     let pointers: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
-    let flags: Vec<c_uint> =
-        expressions.iter().map(|expression| flags(&expression.pattern, region)).collect();
+    let flags: Vec<c_uint> = translated.iter().map(|pattern| flags(pattern, region)).collect();
     let ids: Vec<c_uint> = expressions.iter().map(|expression| expression.id).collect();
-    let mode = if region.is_streaming() { sys::HS_MODE_STREAM } else { sys::HS_MODE_BLOCK };
+    let mode = if is_streaming(region) { sys::HS_MODE_STREAM } else { sys::HS_MODE_BLOCK };
     // Generic tuning and no CPU feature beyond what the library itself needs.
     let platform = sys::hs_platform_info_t { tune: sys::HS_TUNE_FAMILY_GENERIC, ..Default::default() };
     let mut database = std::ptr::null_mut();
@@ -143,7 +196,7 @@ fn compile(expressions: &[Expression], region: Region) -> Result<Compiled, Refus
         return Err(compile_error(error));
     }
     let database = Owned(database);
-    let stream_len = if region.is_streaming() { stream_len(&database)? } else { 0 };
+    let stream_len = if is_streaming(region) { stream_len(&database)? } else { 0 };
     Ok(Compiled { bytes: serialize(&database)?, stream_len })
 }
 
@@ -207,74 +260,133 @@ fn serialize(database: &Owned) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The ids of the expressions that are found in a text, in ascending order; the text of a streaming
-/// database may come in pieces. Slow, for it prepares everything anew: to try a policy out, not to
-/// run one.
+/// database may come in pieces. Scans as the gateway does, but slowly, for it prepares everything
+/// anew: to try a policy out, not to run one.
 ///
 /// # Errors
 /// The library does not take the database.
 pub fn search(database: &Database, pieces: &[&[u8]]) -> Result<Vec<u32>, Refusal> {
-    let check = |code: i32, call: &str| {
-        if code == sys::HS_SUCCESS as i32 {
-            Ok(())
-        } else {
-            Err(Refusal::Library(format!("{call}: {code}"), None))
+    let mut found = Vec::new();
+    Searcher::new(database)?.search(pieces, database.piece_len, &mut found)?;
+    let mut ids: Vec<u32> = found.into_iter().map(|(id, _)| id).filter(|id| *id != probe::DECOY).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// Where an expression was found: its id, and the octets up to the end of the match.
+pub(crate) type Found = (u32, u64);
+
+/// A database ready to be searched with, over and over.
+pub(crate) struct Searcher {
+    // Dropped in this order: the stream before the database it belongs to.
+    stream: Option<Stream>,
+    scratch: Scratch,
+    database: Owned,
+}
+
+impl Searcher {
+    pub(crate) fn new(database: &Database) -> Result<Self, Refusal> {
+        let mut pointer = std::ptr::null_mut();
+        let (bytes, len) = (database.bytes.as_ptr().cast(), database.bytes.len());
+        // SAFETY: the octets are valid for the call, and the library checks what they hold.
+        let code = unsafe { sys::hs_deserialize_database(bytes, len, &raw mut pointer) };
+        check(code, "hs_deserialize_database")?;
+        let owned = Owned(pointer);
+        let mut scratch = Scratch(std::ptr::null_mut());
+        // SAFETY: the database is one that the library made; the result is valid for the call.
+        check(unsafe { sys::hs_alloc_scratch(owned.0, &raw mut scratch.0) }, "hs_alloc_scratch")?;
+        let mut stream = None;
+        if database.streaming {
+            let mut pointer = std::ptr::null_mut();
+            // SAFETY: as above. The stream is closed before the database is freed, see `Searcher`.
+            check(unsafe { sys::hs_open_stream(owned.0, 0, &raw mut pointer) }, "hs_open_stream")?;
+            stream = Some(Stream(pointer));
         }
-    };
-    let mut pointer = std::ptr::null_mut();
-    // SAFETY: the octets are valid for the call, and the library checks what they hold.
-    let code = unsafe {
-        sys::hs_deserialize_database(database.bytes.as_ptr().cast(), database.bytes.len(), &raw mut pointer)
-    };
-    check(code, "hs_deserialize_database")?;
-    let owned = Owned(pointer);
-    let mut scratch = Scratch(std::ptr::null_mut());
-    // SAFETY: the database is one that the library made; the result is valid for the call.
-    check(unsafe { sys::hs_alloc_scratch(owned.0, &raw mut scratch.0) }, "hs_alloc_scratch")?;
-    let mut found: Vec<u32> = Vec::new();
-    let context: *mut std::ffi::c_void = (&raw mut found).cast();
-    if database.region.is_streaming() {
-        let mut stream = std::ptr::null_mut();
-        // SAFETY: as above. The stream lives shorter than the database: it is closed below.
-        check(unsafe { sys::hs_open_stream(owned.0, 0, &raw mut stream) }, "hs_open_stream")?;
-        let mut outcome = Ok(());
-        for piece in pieces {
-            // SAFETY: the stream is open; the piece is valid for the call; `context` is the list that
-            // `report` expects, and nobody else uses it meanwhile.
-            let code = unsafe {
-                sys::hs_scan_stream(
-                    stream,
-                    piece.as_ptr().cast(),
-                    piece.len() as c_uint,
-                    0,
-                    scratch.0,
-                    Some(report),
-                    context,
-                )
-            };
-            outcome = outcome.and(check(code, "hs_scan_stream"));
+        Ok(Self { stream, scratch, database: owned })
+    }
+
+    /// Searches in a text, in calls of at most `piece_len` octets (0: any number); `found` has every match,
+    /// sorted, each once.
+    pub(crate) fn search(
+        &mut self,
+        pieces: &[&[u8]],
+        piece_len: u32,
+        found: &mut Vec<Found>,
+    ) -> Result<(), Refusal> {
+        found.clear();
+        match &self.stream {
+            Some(stream) => {
+                let longest = if piece_len == 0 { usize::MAX } else { piece_len as usize };
+                let outcome = pieces
+                    .iter()
+                    .flat_map(|piece| piece.chunks(longest))
+                    .try_for_each(|piece| self.scan_stream(stream, piece, found));
+                let context: *mut std::ffi::c_void = (&raw mut *found).cast();
+                // SAFETY: the stream is open, scratch is of its database; `context` is the list that
+                // `report` expects, and nobody else uses it meanwhile.
+                let code =
+                    unsafe { sys::hs_reset_stream(stream.0, 0, self.scratch.0, Some(report), context) };
+                outcome.and(check(code, "hs_reset_stream"))?;
+            }
+            None => {
+                let text = pieces.concat();
+                let context: *mut std::ffi::c_void = (&raw mut *found).cast();
+                // SAFETY: the text is valid for the call; scratch is of this database; context as above.
+                let code = unsafe {
+                    sys::hs_scan(
+                        self.database.0,
+                        text.as_ptr().cast(),
+                        text.len() as c_uint,
+                        0,
+                        self.scratch.0,
+                        Some(report),
+                        context,
+                    )
+                };
+                check(code, "hs_scan")?;
+            }
         }
-        // SAFETY: the stream is open and used no more; scratch and context as above.
-        check(unsafe { sys::hs_close_stream(stream, scratch.0, Some(report), context) }, "hs_close_stream")?;
-        outcome?;
-    } else {
-        let text = pieces.concat();
-        // SAFETY: the text is valid for the call; scratch is of this database; context as above.
+        found.sort_unstable();
+        found.dedup();
+        Ok(())
+    }
+
+    fn scan_stream(&self, stream: &Stream, piece: &[u8], found: &mut Vec<Found>) -> Result<(), Refusal> {
+        let context: *mut std::ffi::c_void = (&raw mut *found).cast();
+        // SAFETY: the stream is open; the piece is valid for the call; scratch is of its database;
+        // `context` is the list that `report` expects, and nobody else uses it meanwhile.
         let code = unsafe {
-            sys::hs_scan(
-                owned.0,
-                text.as_ptr().cast(),
-                text.len() as c_uint,
+            sys::hs_scan_stream(
+                stream.0,
+                piece.as_ptr().cast(),
+                piece.len() as c_uint,
                 0,
-                scratch.0,
+                self.scratch.0,
                 Some(report),
                 context,
             )
         };
-        check(code, "hs_scan")?;
+        check(code, "hs_scan_stream")
     }
-    found.sort_unstable();
-    found.dedup();
-    Ok(found)
+}
+
+fn check(code: i32, call: &str) -> Result<(), Refusal> {
+    if code == sys::HS_SUCCESS as i32 {
+        Ok(())
+    } else {
+        Err(Refusal::Library(format!("{call}: {code}"), None))
+    }
+}
+
+/// Owns what `hs_open_stream` gave.
+struct Stream(*mut sys::hs_stream_t);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: the stream is open, and this is its only owner; without a callback no scratch is needed.
+        unsafe { sys::hs_close_stream(self.0, std::ptr::null_mut(), None, std::ptr::null_mut()) };
+    }
 }
 
 /// Owns what `hs_alloc_scratch` gave, or nothing.
@@ -290,14 +402,12 @@ impl Drop for Scratch {
 unsafe extern "C" fn report(
     id: c_uint,
     _from: std::ffi::c_ulonglong,
-    _to: std::ffi::c_ulonglong,
+    to: std::ffi::c_ulonglong,
     _flags: c_uint,
     context: *mut std::ffi::c_void,
 ) -> std::ffi::c_int {
-    // SAFETY: `search` passes its list, which it does not touch while the library scans.
-    let found = unsafe { &mut *context.cast::<Vec<u32>>() };
-    if found.last() != Some(&id) {
-        found.push(id);
-    }
+    // SAFETY: `Searcher` passes its list, which it does not touch while the library scans.
+    let found = unsafe { &mut *context.cast::<Vec<Found>>() };
+    found.push((id, to));
     0
 }

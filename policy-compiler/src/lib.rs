@@ -27,6 +27,7 @@ pub mod lexer;
 pub mod lower;
 pub mod parser;
 pub mod pattern;
+pub mod probe;
 pub mod protocol;
 pub mod rehearsal;
 pub mod sign;

@@ -135,7 +135,10 @@ fn without_sizes(text: &str) -> String {
     for line in text.lines() {
         if line.starts_with("Databases: ") {
             said.push_str("Databases: ...");
+        } else if line.starts_with("This version of the matcher library") {
+            continue;
         } else if line.starts_with("  Database over") || line.starts_with("  State per flow") {
+            let line = line.split(", scanned in pieces").next().unwrap_or_default();
             let digits = line.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty());
             said.push_str(&digits.collect::<Vec<_>>().join("N"));
         } else {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use posternc::code::{CODES, Code};
 use posternc::compile::{Compiled, Options, compile};
 use posternc::diagnostic::Severity;
+use posternc::hyperscan::{loses_matches, version};
 use posternc::source::SourceFile;
 
 fn golden() -> PathBuf {
@@ -31,9 +32,14 @@ fn compiled(name: &str, text: &str) -> (SourceFile, Compiled) {
 
 fn rendered(name: &str, text: &str, only: Option<Code>) -> String {
     let (file, compiled) = compiled(name, text);
-    let wanted = compiled.diagnostics.iter().filter(|found| only.is_none_or(|code| found.code == code));
+    // What only a defective library makes the compiler say is left out of whole files.
+    let wanted = compiled.diagnostics.iter().filter(|found| match only {
+        Some(code) => found.code == code,
+        None => found.code != Code::SMALL_PIECES,
+    });
     let texts: Vec<String> = wanted.map(|found| found.render(&file, false)).collect();
-    texts.join("\n")
+    // Which version it is does not matter.
+    texts.join("\n").replace(&version(), "VERSION")
 }
 
 /// An example may say `! ... and N more of these` in place of lines that differ only by a number.
@@ -73,6 +79,10 @@ fn every_code_is_explained_and_says_what_its_golden_file_has() {
     let mut failures = Vec::new();
     for (code, text) in CODES {
         let name = code.to_string();
+        if *code == Code::SMALL_PIECES && !loses_matches(&version()) {
+            println!("skipped: {name}, the matcher library has no defect");
+            continue;
+        }
         assert!(
             text.starts_with("# ") && text.contains("\nWrong:\n") && text.contains("\nRight:\n"),
             "{name}"
@@ -136,7 +146,9 @@ fn no_golden_file_is_left_over() {
 fn the_same_text_gives_the_same_bytes() {
     let text = include_str!("../../deploy/policies/first-light.policy");
     let bytes = |name: &str| compiled(name, text).1.artifact.expect("it is good").write();
-    assert_eq!(bytes("one"), bytes("one"));
+    let (one, other) = (bytes("one"), bytes("one"));
+    let differ: Vec<usize> = (0..one.len()).filter(|at| one.get(*at) != other.get(*at)).collect();
+    assert!(one.len() == other.len() && differ.is_empty(), "octets at {differ:?} differ");
     // Colour changes how it looks, not what it says.
     let (file, compiled) = compiled("bad", "zone secruity inside\n");
     let plain = compiled.diagnostics[0].render(&file, false);

@@ -156,20 +156,21 @@ pub enum Encoding {
 /// What a database is run over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Region {
-    /// Path of MAIL FROM, without its angle brackets. Block mode.
+    /// Path of MAIL FROM, without its angle brackets.
     Sender,
-    /// Path of RCPT TO, without its angle brackets. Block mode.
+    /// Path of RCPT TO, without its angle brackets.
     Recipient,
-    /// One unfolded header field, `Name: value`. Block mode.
+    /// One unfolded header field, `Name: value`.
     Header,
-    /// Text of a body part, line ends included. Streaming mode.
+    /// Text of a body part, line ends included; comes piece by piece.
     Body,
-    /// Value of one unfolded Content-Type field. Block mode.
+    /// Value of one unfolded Content-Type field.
     ContentType,
 }
 
 impl Region {
-    /// Whether its database is in streaming mode.
+    /// Whether its text comes piece by piece, frame after frame, and not at once. Its database is then always in
+    /// streaming mode.
     #[must_use]
     pub fn is_streaming(self) -> bool {
         matches!(self, Region::Body)
@@ -184,8 +185,14 @@ pub struct Database {
     pub region: Region,
     /// Patterns in it.
     pub pattern_count: u32,
+    /// Whether it was compiled in streaming mode. That of a region whose text comes piece by piece always is, that of
+    /// another only if its text has to be scanned in pieces.
+    pub streaming: bool,
     /// Octets of stream state it needs; 0 in block mode.
     pub stream_len: u32,
+    /// Most octets that one call of the library may be given, the rest in further calls; 0: any number. Some
+    /// versions of the library lose matches near the end of longer calls.
+    pub piece_len: u32,
     /// As the library serialized it. Stands in a section of its own in the file.
     #[serde(skip)]
     pub bytes: Vec<u8>,
@@ -196,7 +203,9 @@ impl std::fmt::Debug for Database {
         f.debug_struct("Database")
             .field("region", &self.region)
             .field("pattern_count", &self.pattern_count)
+            .field("streaming", &self.streaming)
             .field("stream_len", &self.stream_len)
+            .field("piece_len", &self.piece_len)
             .field("bytes_len", &self.bytes.len())
             .finish()
     }

@@ -45,8 +45,22 @@ fn policy() -> Policy {
             criterion(Test::MimeEncoding(Encoding::Token("x-odd".into()))),
         ],
         databases: vec![
-            Database { region: Region::Sender, pattern_count: 1, stream_len: 0, bytes: vec![1; 100] },
-            Database { region: Region::Body, pattern_count: 2, stream_len: 20, bytes: vec![2; 64] },
+            Database {
+                region: Region::Sender,
+                pattern_count: 1,
+                streaming: false,
+                stream_len: 0,
+                piece_len: 0,
+                bytes: vec![1; 100],
+            },
+            Database {
+                region: Region::Body,
+                pattern_count: 2,
+                streaming: true,
+                stream_len: 20,
+                piece_len: 15,
+                bytes: vec![2; 64],
+            },
         ],
         alert: true,
         audit_trail: false,
@@ -303,6 +317,14 @@ fn every_reference_is_checked() {
             refusal(|p| p.smtp[0].databases[0].stream_len = 1),
             "application policy 0: database 0: its stream state has a size that its mode cannot have",
         ),
+        (
+            refusal(|p| p.smtp[0].databases[0].piece_len = 15),
+            "application policy 0: database 0: is to be scanned in pieces, but it takes none",
+        ),
+        (
+            refusal(|p| p.smtp[0].databases[1].streaming = false),
+            "application policy 0: database 1: its region comes in pieces, but it takes none",
+        ),
         (refusal(|p| p.smtp[0].databases[0].bytes.clear()), "application policy 0: database 0: is empty"),
         (refusal(|p| p.parameters.clear()), "inspect parameters: the first is missing"),
         (
@@ -366,8 +388,8 @@ fn other_files_are_told_apart() {
     assert_eq!(Artifact::read(b""), Err(Error::NotAnArtifact));
     assert_eq!(Artifact::read(b"class-map type inspect smtp x\n"), Err(Error::NotAnArtifact));
     let mut newer = artifact(policy()).write();
-    newer[8] = 2;
-    assert_eq!(Artifact::read(&newer), Err(Error::Version { found: 2 }));
+    newer[8] = 1;
+    assert_eq!(Artifact::read(&newer), Err(Error::Version { found: 1 }));
 }
 
 proptest! {

@@ -60,7 +60,7 @@ fn tried(pattern: &Pattern, span: Span, region: Region) -> Option<Diagnostic> {
                 .help("a pattern is looked for anywhere: `a*` is found where there is no `a` at all"),
         );
     }
-    match hyperscan::trial(&translated, region).err()? {
+    match hyperscan::trial(pattern, region).err()? {
         Refusal::Time(limit) => Some(
             Diagnostic::error(Code::PATTERN_COST, span, "the pattern is too costly")
                 .label(format!("it takes longer than {} seconds to compile", limit.as_secs()))

@@ -20,6 +20,7 @@
 
 mod line;
 mod parse;
+mod plain;
 mod translate;
 
 pub use parse::parse;
