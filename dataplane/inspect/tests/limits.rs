@@ -400,3 +400,47 @@ fn sessions_of_an_older_artifact_are_still_counted_where_they_began() {
     assert_eq!(lab.half_open(), 0);
     assert!(lab.syn(call(5)));
 }
+
+#[test]
+fn all_limits_together_hold_through_reloads() {
+    let limited = InspectParameters {
+        one_minute: Some(Thresholds { low: 300, high: 600 }),
+        sessions_maximum: Some(60),
+        max_incomplete_host: Some((6, 0)),
+        ..incomplete(10, 20)
+    };
+    let blocking = InspectParameters { max_incomplete_host: Some((6, 1)), ..limited.clone() };
+    let mut lab = Lab::new(limited.clone());
+    let mut state = 1_u64;
+    let mut random = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for _ in 0..30_000 {
+        let port = PortId::ALL[random(2) as usize];
+        let call = Call(random(400) as u32 + 1000 * (1 + port as u32), random(12) as u16, port);
+        match random(100) {
+            0..50 => drop(lab.syn(call)),
+            50..60 => drop(lab.establish(call)),
+            60..70 => drop(lab.send(call, false, Flags::SYN.with(Flags::ACK))),
+            70..75 => drop(lab.send(call, true, Flags::ACK)),
+            75..85 => drop(lab.send(call, true, Flags::RST)),
+            85..99 => lab.wait(Duration::from_millis(random(2_000))),
+            _ if random(20) == 0 => {
+                let next = [&limited, &blocking, &InspectParameters::default()][random(3) as usize].clone();
+                let next = Arc::new(policy(Form::Zone, next));
+                // Too many artifacts in use is an answer too.
+                let _ = lab.engine.reload(next, NoPatterns, [Some(0), Some(1)]);
+            }
+            _ => {}
+        }
+        lab.left.clear();
+    }
+    for kind in
+        ["ALERT_ON", "ALERT_OFF", "SESSIONS_MAXIMUM", "HOST_TCP_ALERT_ON", "BLOCK_HOST", "UNBLOCK_HOST"]
+    {
+        assert!(lab.limits.iter().any(|limit| limit.mnemonic() == kind), "{kind} did not happen");
+    }
+    lab.wait(Duration::from_secs(31));
+    assert_eq!(lab.half_open(), 0);
+}
