@@ -9,15 +9,22 @@ use posternc::kind::KINDS;
 use posternc::source::SourceFile;
 
 fn policy(text: &str) -> Policy {
+    policy_with(text, Options::default())
+}
+
+fn policy_with(text: &str, options: Options) -> Policy {
     let file = SourceFile::new("test.policy", text);
-    let compiled = compile(&file, Options::default());
+    let compiled = compile(&file, options);
     let said: Vec<String> = compiled.diagnostics.iter().map(|found| found.render(&file, false)).collect();
     compiled.artifact.unwrap_or_else(|| panic!("{}", said.join("\n"))).policy
 }
 
 /// Without what differs between two ways to write the same: the text and its lines.
 fn meaning(text: &str) -> Policy {
-    let mut policy = policy(text);
+    without_places(policy(text))
+}
+
+fn without_places(mut policy: Policy) -> Policy {
     policy.source = Default::default();
     for class in policy.paths.iter_mut().flat_map(|path| &mut path.classes) {
         class.line = 0;
@@ -196,6 +203,37 @@ fn words_are_printed_as_they_should_have_been_written() {
     let policy = policy(&with_class("match-any", " ma cmd-line le g 512\n m REC c g 7\n", "  log\n"));
     let texts: Vec<_> = policy.smtp[0].criteria.iter().map(|criterion| criterion.text.as_str()).collect();
     assert_eq!(texts, ["cmd line length gt 512", "recipient count gt 7"]);
+}
+
+#[test]
+fn both_spellings_of_the_line_length_are_the_same() {
+    let with = |line: &str| meaning(&with_class("match-any", line, "  log\n"));
+    assert_eq!(with(" match cmd-line length gt 600\n"), with(" match cmd line length gt 600\n"));
+}
+
+/// The two examples as they stand with the zones they need, and what they are taken for.
+#[test]
+fn misplaced_lines_mean_what_the_top_level_says() {
+    let zones = "zone security a\nzone security b\nzone-pair security ab source a destination b\n service-policy type inspect pin\n";
+    for mode in ["", "match-any ", "match-all "] {
+        let misplaced = format!(
+            "class-map type inspect smtp {mode}c1\nmatch protocol smtp\npolicy-map type inspect smtp pin\n\
+             class type inspect smtp c1\ninspect\n{zones}"
+        );
+        let options = Options { seed_compat: true, ..Options::default() };
+        let taken = without_places(policy_with(&misplaced, options));
+        assert_eq!(taken, meaning(&misplaced.replace(" smtp ", " ")), "{mode}");
+        assert!(matches!(taken.paths[0].classes[0].action, TopAction::Inspect { smtp: None, .. }));
+        let file = SourceFile::new("test.policy", misplaced);
+        assert_eq!(
+            compile(&file, Options::default()).counts().0,
+            3,
+            "two misplaced lines, and no such policy"
+        );
+    }
+    // A good policy means the same with the option.
+    let options = Options { seed_compat: true, ..Options::default() };
+    assert_eq!(policy_with(WRITTEN_OUT, options), policy(WRITTEN_OUT));
 }
 
 #[test]
