@@ -393,6 +393,27 @@ fn access_lists_have_masks_and_ports() {
 }
 
 #[test]
+fn standard_lists_with_names_are_those_with_numbers() {
+    let with = |list: &str| {
+        let text = WRITTEN_OUT.replace(
+            "class-map type inspect match-all mail\n",
+            &format!("{list}class-map type inspect match-all mail\n match access-group name known\n"),
+        );
+        policy(&text).access_lists[0]
+            .entries
+            .iter()
+            .map(|entry| (entry.permit, entry.source))
+            .collect::<Vec<_>>()
+    };
+    let named = with(
+        "ip access-list standard known\n deny 192.0.2.1\n 20 permit 192.0.2.0 0.0.0.255\n no deny 192.0.2.1\n \
+         deny host 192.0.2.2 log\n permit any\n",
+    );
+    let v4 = |last, mask| Some(artifact::model::AddressMatch::V4 { address: [192, 0, 2, last], mask });
+    assert_eq!(named, [(true, v4(0, [255, 255, 255, 0])), (false, v4(2, [255; 4])), (true, None)]);
+}
+
+#[test]
 fn inspect_parameters_reach_their_class() {
     let text = WRITTEN_OUT.replace("  inspect\n", "  inspect strict\n").replace(
         "class-map type inspect match-all mail\n",

@@ -112,6 +112,7 @@ const WORDS: &[&str] = &[
     "eq",
     "range",
     "port-map",
+    "list",
     "port",
     "tcp",
     "max-incomplete",

@@ -60,7 +60,7 @@ enum Mode {
     Zone,
     ZonePair(usize),
     Interface(usize),
-    AccessList(usize, bool),
+    AccessList(usize, access_list::Form),
     /// Under a line that could not be read.
     Lost,
     /// Under a line that removed what it names.
@@ -348,7 +348,7 @@ impl Parser {
             Mode::Zone => None,
             Mode::ZonePair(index) => self.zone_pair_policy(index, negated, cursor),
             Mode::Interface(index) => self.interface_line(index, command, negated, cursor),
-            Mode::AccessList(index, v6) => self.access_entry(index, v6, command, negated, cursor),
+            Mode::AccessList(index, form) => self.access_entry(index, form, command, negated, cursor),
             Mode::Lost | Mode::Removed => None,
         }
     }
