@@ -113,11 +113,11 @@ fn class_words(policy: &Policy, class: &TopClass) -> Value {
     let smtp = smtp.and_then(|index| policy.smtp.get(usize::from(index)));
     json!({
         "class": class.name, "mode": mode_word(class.mode), "matches": class.matches, "action": action, "log": log,
-        "implicit": class.line == 0, "smtp": smtp.map(|smtp| smtp_words(policy, smtp)),
+        "implicit": class.line == 0, "smtp": smtp.map(smtp_words),
     })
 }
 
-fn smtp_words(_: &Policy, smtp: &SmtpPolicy) -> Value {
+fn smtp_words(smtp: &SmtpPolicy) -> Value {
     let classes = smtp.classes.iter().map(|class| {
         let criteria = class.criteria.iter().filter_map(|index| smtp.criteria.get(usize::from(*index)));
         let text = |negated: bool, text: &str| {

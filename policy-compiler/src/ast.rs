@@ -132,6 +132,8 @@ pub struct SmtpClassMap {
     pub mode: Set<Mode>,
     /// Its `match` lines.
     pub matches: Vec<SmtpMatch>,
+    /// Lines of a top-level class that stand here, kept until the whole class is known.
+    pub misplaced: Vec<TopMatch>,
     /// A line under it could not be read, so what is missing may be there.
     pub spoiled: bool,
 }
@@ -163,7 +165,7 @@ pub struct SmtpPolicyMap {
 }
 
 /// `parameters` in a `policy-map type inspect smtp`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct SmtpParameters {
     /// `base`.
     pub base: Option<Set<Base>>,
@@ -210,6 +212,8 @@ pub struct SmtpUse {
     pub class: Name,
     /// What is done.
     pub actions: Vec<Set<SmtpAction>>,
+    /// The action of a top-level policy that stands here, kept until the whole policy is known.
+    pub inspect: Option<Span>,
     /// The line.
     pub span: Span,
     /// A line under it could not be read, so what is missing may be there.

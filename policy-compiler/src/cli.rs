@@ -35,7 +35,7 @@ struct Arguments {
 enum Command {
     /// Print every diagnostic of every file.
     #[command(
-        after_help = "Example:\n  posternc check mail.policy branch.policy\n  posternc check --json mail.policy"
+        after_help = "Example:\n  posternc check mail.policy branch.policy\n  posternc check --json mail.policy\n  posternc check --seed-compat cisco.policy"
     )]
     Check(Check),
     /// Compile a policy into an artifact.
@@ -114,11 +114,15 @@ struct Dialect {
     /// Refuse what Cisco's routers do not have: `match not` in SMTP classes, `parameters`, `nocase`, `$`, shell-style stars.
     #[arg(long)]
     strict_cisco: bool,
+    /// Accept the misplaced lines of Cisco's own SMTP examples: `match protocol smtp` alone in an SMTP class and `inspect` in an
+    /// SMTP policy are taken for the top-level class and policy they mean, with a warning.
+    #[arg(long)]
+    seed_compat: bool,
 }
 
 impl Dialect {
     fn options(&self) -> Options {
-        Options { strict_cisco: self.strict_cisco }
+        Options { strict_cisco: self.strict_cisco, seed_compat: self.seed_compat }
     }
 }
 

@@ -88,6 +88,7 @@ codes! {
     0052 CIRCULAR
     0053 ACCESS_LIST
     0054 SMALL_PIECES
+    0055 TAKEN_FOR_TOP
 }
 
 impl fmt::Display for Code {

@@ -20,6 +20,8 @@ use crate::source::{SourceFile, Span};
 pub struct Options {
     /// Refuse what Cisco's routers do not have.
     pub strict_cisco: bool,
+    /// Accept the misplaced lines of Cisco's own SMTP examples.
+    pub seed_compat: bool,
 }
 
 /// What came of a policy text.
@@ -43,7 +45,7 @@ impl Compiled {
 /// Compiles a policy. Same text, name and options: same artifact.
 #[must_use]
 pub fn compile(file: &SourceFile, options: Options) -> Compiled {
-    let (config, mut diagnostics) = parse(file, options.strict_cisco);
+    let (config, mut diagnostics) = parse(file, options);
     let patterns = check::check(&config, file, options.strict_cisco, &mut diagnostics);
     let good = diagnostics.iter().all(|found| found.severity != Severity::Error);
     let artifact = if good { build(&config, file, &patterns, &mut diagnostics) } else { None };

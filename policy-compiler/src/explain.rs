@@ -8,6 +8,7 @@ use artifact::settings::{Chunking, Decode, EndOfData, SIGNATURES, Settings, Star
 use artifact::smtp::{Base, Criterion, Region, SmtpClass, SmtpPolicy, Terminal};
 
 use crate::code::Code;
+use crate::compile::Options;
 use crate::kind;
 use crate::parser::parse;
 use crate::source::SourceFile;
@@ -304,7 +305,7 @@ fn explain_class(policy: &Policy, smtp: &SmtpPolicy, at: usize, class: &SmtpClas
 fn patterns(policy: &Policy, text: &str) -> Vec<String> {
     let map = text.rsplit(' ').next().unwrap_or_default();
     let file = SourceFile::new(policy.source.name.as_str(), policy.source.text.as_str());
-    let (config, _) = parse(&file, false);
+    let (config, _) = parse(&file, Options::default());
     let map = config.regex_maps.into_iter().find(|known| known.name.text == map);
     map.map(|map| map.patterns.into_iter().map(|line| line.text.text).collect()).unwrap_or_default()
 }

@@ -181,6 +181,41 @@ fn explain_policies_artifacts_and_codes() {
 }
 
 #[test]
+fn every_command_takes_misplaced_lines_when_told_to() {
+    let place = Place::new("compat");
+    let pinhole = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/cisco-pinhole.policy");
+    let zones = "zone security a\nzone security b\nzone-pair security ab source a destination b\nservice-policy type inspect c1\n";
+    let text = fs::read_to_string(pinhole).unwrap();
+    let policy = place.file("pinhole.policy", &format!("{text}{zones}"));
+    let (path, dialogue) = (place.path("pinhole.postern"), place.file("one.dialogue", "C: EHLO a.example\n"));
+    let commands: [(&[&str], i32); 4] = [
+        (&["check", &policy], 0),
+        (&["compile", &policy, "-o", &path], 0),
+        (&["explain", &policy], 0),
+        // Read, and then there is nothing to test: the pinhole has no SMTP policy.
+        (&["test", &policy, &dialogue], 1),
+    ];
+    for (command, code) in commands {
+        let refused = posternc(command);
+        assert_eq!(refused.status.code(), Some(1), "{command:?}");
+        assert!(err(&refused).contains("error[P0009]"), "{command:?}: {}", err(&refused));
+        let taken = posternc(&[command, &["--seed-compat"]].concat());
+        assert_eq!(taken.status.code(), Some(code), "{command:?}: {}", err(&taken));
+        assert!(err(&taken).contains("warning[P0055]") && !err(&taken).contains("error["), "{command:?}");
+        match command[0] {
+            "test" => assert!(err(&taken).contains("it inspects no SMTP"), "{}", err(&taken)),
+            "explain" => assert!(
+                out(&taken).contains("protocol smtp (class c1, line 4) -> followed as a session, its answers let back, not read"),
+                "{}",
+                out(&taken)
+            ),
+            _ => {}
+        }
+    }
+    assert!(PathBuf::from(path).exists());
+}
+
+#[test]
 fn damaged_artifacts_and_missing_files_are_named() {
     let place = Place::new("damaged");
     let path = place.path("one.postern");
@@ -207,9 +242,14 @@ fn damaged_artifacts_and_missing_files_are_named() {
 
 #[test]
 fn help_is_complete_and_wrong_usage_is_two() {
-    for command in ["check", "compile", "explain"] {
+    for command in ["check", "compile", "explain", "test"] {
         let output = posternc(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
+        assert!(
+            out(&output).contains("--seed-compat")
+                && out(&output).contains("Accept the misplaced lines of Cisco's own SMTP examples"),
+            "{command} has the option"
+        );
         assert!(out(&output).contains(&format!("\n  posternc {command} ")), "{command} has an example");
         assert_eq!(posternc(&[command]).status.code(), Some(2), "{command} without arguments");
     }

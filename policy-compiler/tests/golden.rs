@@ -1,7 +1,8 @@
 //! Diagnostics as a person sees them: the whole text, compared with files.
 //!
 //! `golden/PNNNN.txt` is what the wrong example in the explanation of a code says of that code;
-//! `golden/NAME.policy` and `NAME.txt` are whole files with everything said about them.
+//! `golden/NAME.policy` and `NAME.txt` are whole files with everything said about them; `NAME.seed-compat.txt` is what is
+//! said with that option, of the files that are about it.
 //! `POSTERN_BLESS=1 cargo test -p posternc --test golden` writes what is said now; read the diff.
 #![forbid(unsafe_code)]
 
@@ -19,13 +20,24 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// `--strict-cisco` where an example is about it, or a file's name says so.
+/// What is added to the name of a golden file for `--seed-compat`.
+const COMPAT: &str = ".seed-compat";
+
+/// `--strict-cisco` and `--seed-compat` where an example is about them, or a file's name says so.
 fn options(name: &str) -> Options {
-    Options { strict_cisco: name == Code::STRICT_CISCO.to_string() || name.ends_with("strict") }
+    Options {
+        strict_cisco: name == Code::STRICT_CISCO.to_string() || name.ends_with("strict"),
+        seed_compat: name == Code::TAKEN_FOR_TOP.to_string() || name.ends_with(COMPAT),
+    }
+}
+
+/// Whether a file is shown with `--seed-compat` too.
+fn is_about_compat(name: &str) -> bool {
+    name.starts_with("cisco-") || name == "misplaced"
 }
 
 fn compiled(name: &str, text: &str) -> (SourceFile, Compiled) {
-    let file = SourceFile::new(format!("{name}.policy"), text);
+    let file = SourceFile::new(format!("{}.policy", name.trim_end_matches(COMPAT)), text);
     let compiled = compile(&file, options(name));
     (file, compiled)
 }
@@ -123,6 +135,10 @@ fn whole_files_say_what_their_golden_files_have() {
             let text = fs::read_to_string(&path).expect("a policy");
             compare(&name, &rendered(&name, &text, None), &mut failures);
             count += 1;
+            if is_about_compat(&name) {
+                let name = format!("{name}{COMPAT}");
+                compare(&name, &rendered(&name, &text, None), &mut failures);
+            }
         }
     }
     assert!(count >= 5, "the cases are found");
@@ -136,7 +152,12 @@ fn no_golden_file_is_left_over() {
         fs::read_dir(golden()).expect("the golden directory").flatten().map(|e| e.path()).collect();
     let stem = |path: &PathBuf| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let is = |path: &&PathBuf, wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
-    known.extend(entries.iter().filter(|path| is(path, "policy")).map(stem));
+    for name in entries.iter().filter(|path| is(path, "policy")).map(stem) {
+        if is_about_compat(&name) {
+            known.insert(format!("{name}{COMPAT}"));
+        }
+        known.insert(name);
+    }
     for path in entries.iter().filter(|path| is(path, "txt")) {
         assert!(known.contains(&stem(path)), "{} belongs to nothing", path.display());
     }

@@ -9,15 +9,22 @@ use posternc::kind::KINDS;
 use posternc::source::SourceFile;
 
 fn policy(text: &str) -> Policy {
+    policy_with(text, Options::default())
+}
+
+fn policy_with(text: &str, options: Options) -> Policy {
     let file = SourceFile::new("test.policy", text);
-    let compiled = compile(&file, Options::default());
+    let compiled = compile(&file, options);
     let said: Vec<String> = compiled.diagnostics.iter().map(|found| found.render(&file, false)).collect();
     compiled.artifact.unwrap_or_else(|| panic!("{}", said.join("\n"))).policy
 }
 
 /// Without what differs between two ways to write the same: the text and its lines.
 fn meaning(text: &str) -> Policy {
-    let mut policy = policy(text);
+    without_places(policy(text))
+}
+
+fn without_places(mut policy: Policy) -> Policy {
     policy.source = Default::default();
     for class in policy.paths.iter_mut().flat_map(|path| &mut path.classes) {
         class.line = 0;
@@ -199,6 +206,37 @@ fn words_are_printed_as_they_should_have_been_written() {
 }
 
 #[test]
+fn both_spellings_of_the_line_length_are_the_same() {
+    let with = |line: &str| meaning(&with_class("match-any", line, "  log\n"));
+    assert_eq!(with(" match cmd-line length gt 600\n"), with(" match cmd line length gt 600\n"));
+}
+
+/// The two examples as they stand with the zones they need, and what they are taken for.
+#[test]
+fn misplaced_lines_mean_what_the_top_level_says() {
+    let zones = "zone security a\nzone security b\nzone-pair security ab source a destination b\n service-policy type inspect pin\n";
+    for mode in ["", "match-any ", "match-all "] {
+        let misplaced = format!(
+            "class-map type inspect smtp {mode}c1\nmatch protocol smtp\npolicy-map type inspect smtp pin\n\
+             class type inspect smtp c1\ninspect\n{zones}"
+        );
+        let options = Options { seed_compat: true, ..Options::default() };
+        let taken = without_places(policy_with(&misplaced, options));
+        assert_eq!(taken, meaning(&misplaced.replace(" smtp ", " ")), "{mode}");
+        assert!(matches!(taken.paths[0].classes[0].action, TopAction::Inspect { smtp: None, .. }));
+        let file = SourceFile::new("test.policy", misplaced);
+        assert_eq!(
+            compile(&file, Options::default()).counts().0,
+            3,
+            "two misplaced lines, and no such policy"
+        );
+    }
+    // A good policy means the same with the option.
+    let options = Options { seed_compat: true, ..Options::default() };
+    assert_eq!(policy_with(WRITTEN_OUT, options), policy(WRITTEN_OUT));
+}
+
+#[test]
 fn default_class_and_parameters_of_an_smtp_policy() {
     let text = with_class("match-any", " match cmd verb EVIL\n", "  mask\n class class-default\n  log\n").replace(
         "policy-map type inspect smtp p\n",
@@ -362,6 +400,27 @@ fn access_lists_have_masks_and_ports() {
         (&[0x20, 0x01, 0x0d, 0xb8, 0][..], &[0xff, 0xff, 0xff, 0xff, 0][..])
     );
     assert_eq!(v6.entries[0].destination_ports, Some((25, 587)));
+}
+
+#[test]
+fn standard_lists_with_names_are_those_with_numbers() {
+    let with = |list: &str| {
+        let text = WRITTEN_OUT.replace(
+            "class-map type inspect match-all mail\n",
+            &format!("{list}class-map type inspect match-all mail\n match access-group name known\n"),
+        );
+        policy(&text).access_lists[0]
+            .entries
+            .iter()
+            .map(|entry| (entry.permit, entry.source))
+            .collect::<Vec<_>>()
+    };
+    let named = with(
+        "ip access-list standard known\n deny 192.0.2.1\n 20 permit 192.0.2.0 0.0.0.255\n no deny 192.0.2.1\n \
+         deny host 192.0.2.2 log\n permit any\n",
+    );
+    let v4 = |last, mask| Some(artifact::model::AddressMatch::V4 { address: [192, 0, 2, last], mask });
+    assert_eq!(named, [(true, v4(0, [255, 255, 255, 0])), (false, v4(2, [255; 4])), (true, None)]);
 }
 
 #[test]

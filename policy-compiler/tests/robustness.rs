@@ -9,7 +9,7 @@ use proptest::prelude::*;
 /// Compiles, shows everything in every way, and reads back what came of it.
 fn survive(text: &str, strict_cisco: bool) {
     let file = SourceFile::new("any.policy", text);
-    let compiled = compile(&file, Options { strict_cisco });
+    let compiled = compile(&file, Options { strict_cisco, seed_compat: !strict_cisco });
     let (errors, _) = compiled.counts();
     assert_eq!(compiled.artifact.is_none(), errors > 0, "an artifact if and only if there is no error");
     for found in &compiled.diagnostics {
@@ -112,6 +112,7 @@ const WORDS: &[&str] = &[
     "eq",
     "range",
     "port-map",
+    "list",
     "port",
     "tcp",
     "max-incomplete",

@@ -72,6 +72,9 @@ counters! {
     dropped_no_memory: "Segments cut because what was sent and not acknowledged has reached its limit.";
     dropped_flow_table: "Sessions refused: the flow table is full.";
     dropped_draining: "Sessions refused: the gateway is stopping.";
+    dropped_sessions_maximum: "Sessions refused: their class has as many as it may have.";
+    dropped_host_blocked: "Sessions refused: their host is blocked after too many half-open ones.";
+    untracked_hosts: "Sessions to hosts beyond those whose half-open sessions are counted.";
     retransmitted_segments: "Segments whose octets had been forwarded before.";
     retransmitted_bytes_restored: "Octets of retransmissions overwritten with what was forwarded first.";
     copied_bytes: "Remembered octets copied out of their frames because frames were short.";

@@ -111,6 +111,83 @@ pub enum Body {
         /// Where in the stream.
         offset: StreamOffset,
     },
+    /// A limit of sessions was reached, or is no longer. The record's session is the one that was one too many (it may
+    /// not have begun), also where the record says that it is over.
+    Limit(Limit),
+}
+
+/// A limit of sessions; all numbers are those of one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Half-open sessions are deleted, or no longer.
+    Aggressive {
+        /// Whether it begins.
+        on: bool,
+        /// Half-open sessions.
+        half_open: u32,
+        /// How many there may be; `None` where only their rate is limited.
+        high: Option<u32>,
+        /// New ones in the last minute.
+        per_minute: u32,
+    },
+    /// A class has as many sessions as it may have; reported once until one of them ends.
+    SessionsMaximum {
+        /// As many.
+        maximum: u32,
+    },
+    /// A host has as many half-open sessions as it may have.
+    HostAlert {
+        /// As many.
+        limit: u32,
+    },
+    /// No session to the host begins.
+    HostBlocked {
+        /// Half-open sessions it may have.
+        limit: u32,
+        /// How long.
+        minutes: u32,
+    },
+    /// Sessions to the host may begin again.
+    HostUnblocked,
+}
+
+impl Limit {
+    /// The mnemonic, as scripts see it in `postern.kind` and in the syslog line.
+    #[must_use]
+    pub const fn mnemonic(self) -> &'static str {
+        match self {
+            Limit::Aggressive { on: true, .. } => "ALERT_ON",
+            Limit::Aggressive { on: false, .. } => "ALERT_OFF",
+            Limit::SessionsMaximum { .. } => "SESSIONS_MAXIMUM",
+            Limit::HostAlert { .. } => "HOST_TCP_ALERT_ON",
+            Limit::HostBlocked { .. } => "BLOCK_HOST",
+            Limit::HostUnblocked => "UNBLOCK_HOST",
+        }
+    }
+
+    /// Syslog severity, 0 to 7.
+    #[must_use]
+    pub const fn severity(self) -> u8 {
+        match self {
+            Limit::HostBlocked { .. } => 2,
+            _ => 4,
+        }
+    }
+
+    /// What is done about sessions that come.
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self {
+            Limit::SessionsMaximum { .. } | Limit::HostBlocked { .. } => Action::Drop,
+            _ => Action::Log,
+        }
+    }
+
+    /// Whether it is about the server's address alone.
+    #[must_use]
+    pub const fn concerns_host(self) -> bool {
+        matches!(self, Limit::HostAlert { .. } | Limit::HostBlocked { .. } | Limit::HostUnblocked)
+    }
 }
 
 /// A decision about something a peer sent.

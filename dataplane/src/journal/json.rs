@@ -217,6 +217,18 @@ impl<'p> Event<'p> {
                     ..base(flow, Some(*direction), "anomaly", postern)
                 })
             }
+            Body::Limit(limit) => {
+                let flow = record.flow.as_ref()?;
+                let postern = Postern {
+                    kind: Some(limit.mnemonic().into()),
+                    severity: limit.severity(),
+                    value: limit.concerns_host().then(|| flow.server.ip().to_string()),
+                    action: Some(limit.action().word()),
+                    ..session()
+                };
+                // The one session too many may not have begun, so it has no number.
+                Some(Event { flow_id: None, ..base(flow, Some(Direction::ClientToServer), "alert", postern) })
+            }
         }
     }
 
@@ -335,6 +347,23 @@ mod tests {
                 r#""src_ip":"198.51.100.25","src_port":25,"dest_ip":"192.0.2.1","dest_port":40000,"proto":"TCP","direction":"to_client""#
             ),
             "{line}"
+        );
+    }
+
+    #[test]
+    fn a_limit_of_sessions() {
+        use inspect::event::Limit;
+        let limit = |limit| line(&sample::record(Body::Limit(limit)));
+        assert_eq!(
+            limit(Limit::Aggressive { on: true, half_open: 501, high: Some(500), per_minute: 77 }),
+            r#"{"timestamp":"2023-11-14T22:13:21.000002Z","event_type":"alert","src_ip":"192.0.2.1","src_port":40000,"dest_ip":"198.51.100.25","dest_port":25,"proto":"TCP","direction":"to_server","postern":{"kind":"ALERT_ON","severity":4,"zone_pair":"in-out","policy":"mail-rules","class":"mail","action":"log","message":"%FW-4-ALERT_ON: (target:class)-(in-out:mail):getting aggressive, count (501/500) current 1-min rate: 77"}}"#
+        );
+        let blocked = limit(Limit::HostBlocked { limit: 50, minutes: 2 });
+        assert!(
+            blocked.contains(
+                r#""kind":"BLOCK_HOST","severity":2,"zone_pair":"in-out","policy":"mail-rules","class":"mail","value":"198.51.100.25","action":"drop","message":"#
+            ),
+            "{blocked}"
         );
     }
 

@@ -11,7 +11,7 @@ use artifact::model::{Form, Policy};
 use artifact::settings::signature;
 use artifact::smtp::{Criterion, Test};
 use inspect::anomaly::Anomaly;
-use inspect::event::{Action, Body, Decision, FlowTag, Kind, Record};
+use inspect::event::{Action, Body, Decision, FlowTag, Kind, Limit, Record};
 use inspect::unit::Direction;
 use inspect::wire::Endpoint;
 
@@ -87,12 +87,40 @@ pub fn message(record: &Record, policy: &Policy) -> Option<Message> {
             let text = format!("{} From {} at octet {}", anomaly.help(), party(*direction, flow), offset.0);
             firewall(ANOMALY_SEVERITY, &anomaly_mnemonic(*anomaly), &text)
         }),
+        Body::Limit(limit) => flow.map(|flow| {
+            let text = format!("{}{}", target(flow, policy), of_limit(*limit, flow));
+            firewall(limit.severity(), limit.mnemonic(), &text)
+        }),
         Body::Transaction(_) => None,
     }
 }
 
 fn firewall(severity: u8, mnemonic: &str, text: &str) -> Message {
     Message { severity, mnemonic: mnemonic.to_owned(), text: format!("%FW-{severity}-{mnemonic}: {text}") }
+}
+
+fn of_limit(limit: Limit, flow: &FlowTag) -> String {
+    let host = flow.server.ip();
+    match limit {
+        Limit::Aggressive { on, half_open, high, per_minute } => {
+            let what = if on { "getting aggressive" } else { "calming down" };
+            let high = high.map_or("unlimited".into(), |high| high.to_string());
+            format!("{what}, count ({half_open}/{high}) current 1-min rate: {per_minute}")
+        }
+        Limit::SessionsMaximum { maximum } => {
+            format!("Number of sessions exceeds the configured sessions maximum value {maximum}")
+        }
+        Limit::HostAlert { limit } => {
+            format!("Max tcp half-open connections ({limit}) exceeded for host {host}.")
+        }
+        Limit::HostBlocked { limit, minutes } => {
+            let plural = if minutes == 1 { "" } else { "s" };
+            format!(
+                "Blocking new TCP connections to host {host} for {minutes} minute{plural} (half-open count {limit} exceeded)."
+            )
+        }
+        Limit::HostUnblocked => format!("New TCP connections to host {host} no longer blocked"),
+    }
 }
 
 /// `initiator (192.0.2.1:40000)`: who sent what goes this way.
@@ -358,6 +386,48 @@ mod tests {
             text(&sample::anomaly()),
             "%FW-5-TCP_INCONSISTENT_RETRANSMISSION: A retransmission differed from what was forwarded; the first octets \
              were sent again. From responder (198.51.100.25:25) at octet 7"
+        );
+    }
+
+    #[test]
+    fn limits_of_sessions_read_as_the_firewalls() {
+        let aggressive = |on, half_open, high| Limit::Aggressive { on, half_open, high, per_minute: 77 };
+        for (limit, expected) in [
+            (
+                aggressive(true, 501, Some(500)),
+                "%FW-4-ALERT_ON: (target:class)-(in-out:mail):getting aggressive, count (501/500) current 1-min rate: 77",
+            ),
+            (
+                aggressive(false, 400, None),
+                "%FW-4-ALERT_OFF: (target:class)-(in-out:mail):calming down, count (400/unlimited) current 1-min rate: 77",
+            ),
+            (
+                Limit::SessionsMaximum { maximum: 9 },
+                "%FW-4-SESSIONS_MAXIMUM: (target:class)-(in-out:mail):Number of sessions exceeds the configured sessions \
+                 maximum value 9",
+            ),
+            (
+                Limit::HostAlert { limit: 50 },
+                "%FW-4-HOST_TCP_ALERT_ON: (target:class)-(in-out:mail):Max tcp half-open connections (50) exceeded for host \
+                 198.51.100.25.",
+            ),
+            (
+                Limit::HostBlocked { limit: 50, minutes: 1 },
+                "%FW-2-BLOCK_HOST: (target:class)-(in-out:mail):Blocking new TCP connections to host 198.51.100.25 for 1 \
+                 minute (half-open count 50 exceeded).",
+            ),
+            (
+                Limit::HostUnblocked,
+                "%FW-4-UNBLOCK_HOST: (target:class)-(in-out:mail):New TCP connections to host 198.51.100.25 no longer blocked",
+            ),
+        ] {
+            assert_eq!(text(&sample::record(Body::Limit(limit))), expected);
+        }
+        let classic = Policy { form: Form::Classic, ..sample::policy() };
+        let record = sample::record(Body::Limit(aggressive(true, 501, Some(500))));
+        assert_eq!(
+            message(&record, &classic).unwrap().text,
+            "%FW-4-ALERT_ON: getting aggressive, count (501/500) current 1-min rate: 77"
         );
     }
 

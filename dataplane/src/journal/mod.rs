@@ -295,7 +295,7 @@ fn is_alert(record: &Record, policy: &Policy) -> bool {
         (Body::Decision(decision @ Decision { kind: Kind::SmtpMatch, .. }), Some(flow)) => {
             Names::of(flow, policy).class(decision).is_none_or(|class| class.log)
         }
-        (Body::Decision(_), Some(flow)) => Names::of(flow, policy).alert,
+        (Body::Decision(_) | Body::Limit(_), Some(flow)) => Names::of(flow, policy).alert,
         _ => true,
     }
 }
@@ -385,6 +385,8 @@ mod tests {
         let logged = sample::decision(Kind::SmtpMatch, b"X", Action::Log);
         assert!(!is_alert(&built_in, &quiet) && is_alert(&logged, &quiet));
         assert!(is_alert(&built_in, &sample::policy()));
+        let limit = sample::record(Body::Limit(inspect::event::Limit::HostUnblocked));
+        assert!(!is_alert(&limit, &quiet) && is_alert(&limit, &sample::policy()));
     }
 
     #[test]

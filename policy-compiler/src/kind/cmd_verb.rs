@@ -27,7 +27,18 @@ impl MatchKind for CmdVerb {
     }
 
     fn parse(&self, cursor: &mut Cursor<'_, '_>) -> Option<Argument> {
-        parse_upper_word(cursor, "a verb")
+        let verb = parse_upper_word(cursor, "a verb")?;
+        // The AIC document prints `MAIL NOOP` without a bar between; its command takes one verb nevertheless.
+        if let Some(second) = cursor.peek() {
+            cursor.skip();
+            cursor.report(
+                Diagnostic::error(Code::TRAILING_WORDS, second.span, "a line has one verb")
+                    .label("the line is to end before this")
+                    .help("write a `match cmd verb` line for each verb, in a match-any class"),
+            );
+            return None;
+        }
+        Some(verb)
     }
 
     fn lower(&self, argument: &Argument) -> Test {

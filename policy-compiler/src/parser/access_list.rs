@@ -32,27 +32,42 @@ const PORTS: &[(&str, u16)] = &[
     ("www", 80),
 ];
 
+/// What the lines of a list can ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The source alone, of IPv4.
+    Standard,
+    /// Protocol, both addresses and ports, of IPv4.
+    Extended,
+    /// The same of IPv6.
+    V6,
+}
+
+/// The form that a number stands for.
+fn numbered(name: &str) -> Option<Form> {
+    match name.parse::<u32>() {
+        Ok(1..=99 | 1300..=1999) => Some(Form::Standard),
+        Ok(100..=199 | 2000..=2699) => Some(Form::Extended),
+        _ => None,
+    }
+}
+
 impl Parser {
     /// `access-list 101 permit ...`
     pub(super) fn numbered_access_list(&mut self, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {
         let name = cursor.name("access list", MAX_LIST_LEN)?;
-        let number: Option<u32> = name.text.parse().ok();
-        let standard = match number {
-            Some(1..=99 | 1300..=1999) => true,
-            Some(100..=199 | 2000..=2699) => false,
-            _ => {
-                cursor.skip();
-                cursor.report(
-                    Diagnostic::error(
-                        Code::ACCESS_LIST,
-                        name.span,
-                        "this number is not one of an IP access list",
-                    )
-                    .label("expected 1-99, 100-199, 1300-1999 or 2000-2699")
-                    .help("lists with names are written `ip access-list extended NAME`"),
-                );
-                return None;
-            }
+        let Some(form) = numbered(&name.text) else {
+            cursor.skip();
+            cursor.report(
+                Diagnostic::error(
+                    Code::ACCESS_LIST,
+                    name.span,
+                    "this number is not one of an IP access list",
+                )
+                .label("expected 1-99, 100-199, 1300-1999 or 2000-2699")
+                .help("lists with names are written `ip access-list extended NAME`"),
+            );
+            return None;
         };
         if negated && cursor.peek().is_none() {
             remove(&mut self.config.access_lists, cursor, |list| list.name.text == name.text);
@@ -63,29 +78,34 @@ impl Parser {
             cursor.skip();
             return Some(());
         }
-        let entry = entry(command == "permit", standard, false, cursor)?;
+        let entry = entry(command == "permit", form, cursor)?;
         let index = self.list(name);
         self.store(index, entry, negated, cursor)
     }
 
-    /// `ip access-list extended NAME`, `ipv6 access-list NAME`
+    /// `ip access-list extended NAME`, `ip access-list standard NAME`, `ipv6 access-list NAME`
     pub(super) fn named_access_list(
         &mut self,
         v6: bool,
         negated: bool,
         cursor: &mut Cursor<'_, '_>,
     ) -> Option<()> {
-        let standard = !v6 && cursor.keyword(&["extended", "standard"])? == "standard";
+        let form = match v6 {
+            true => Form::V6,
+            false if cursor.keyword(&["extended", "standard"])? == "standard" => Form::Standard,
+            false => Form::Extended,
+        };
         let name = cursor.name("access list", MAX_LIST_LEN)?;
         cursor.finish()?;
-        if standard {
+        if form == Form::Standard && numbered(&name.text) == Some(Form::Extended) {
             cursor.report(
                 Diagnostic::error(
                     Code::ACCESS_LIST,
                     name.span,
-                    "standard access lists with a name are not supported",
+                    "this is the number of an extended access list",
                 )
-                .help("write `ip access-list extended NAME` and `permit ip host ADDRESS any`"),
+                .label("expected 1-99, 1300-1999 or a name")
+                .help(format!("write `ip access-list extended {}`", name.text)),
             );
             self.mode = Mode::Lost;
             return Some(());
@@ -95,7 +115,7 @@ impl Parser {
             self.mode = Mode::Removed;
         } else {
             let index = self.list(name);
-            self.mode = Mode::AccessList(index, v6);
+            self.mode = Mode::AccessList(index, form);
         }
         Some(())
     }
@@ -103,12 +123,12 @@ impl Parser {
     pub(super) fn access_entry(
         &mut self,
         list: usize,
-        v6: bool,
+        form: Form,
         command: &'static str,
         negated: bool,
         cursor: &mut Cursor<'_, '_>,
     ) -> Option<()> {
-        let entry = entry(command == "permit", false, v6, cursor)?;
+        let entry = entry(command == "permit", form, cursor)?;
         self.store(list, entry, negated, cursor)
     }
 
@@ -139,7 +159,7 @@ impl Parser {
     }
 }
 
-fn entry(permit: bool, standard: bool, v6: bool, cursor: &mut Cursor<'_, '_>) -> Option<AccessEntry> {
+fn entry(permit: bool, form: Form, cursor: &mut Cursor<'_, '_>) -> Option<AccessEntry> {
     let mut entry = AccessEntry {
         permit,
         protocol: None,
@@ -149,8 +169,9 @@ fn entry(permit: bool, standard: bool, v6: bool, cursor: &mut Cursor<'_, '_>) ->
         destination_ports: None,
         line: 0,
     };
-    if standard {
-        entry.source = address(v6, true, cursor)?;
+    let v6 = form == Form::V6;
+    if form == Form::Standard {
+        entry.source = address(false, true, cursor)?;
     } else {
         let words: &[&'static str] =
             if v6 { &["icmp", "ipv6", "tcp", "udp"] } else { &["icmp", "ip", "tcp", "udp"] };

@@ -35,6 +35,7 @@ impl Parser {
                     name,
                     mode,
                     matches: Vec::new(),
+                    misplaced: Vec::new(),
                     spoiled: false,
                 });
             }
@@ -57,6 +58,9 @@ impl Parser {
         removed: bool,
         cursor: &mut Cursor<'_, '_>,
     ) -> Option<()> {
+        if cursor.peek().is_some_and(|token| resolve(token.text, &["protocol"]) != Resolved::None) {
+            return self.misplaced_protocol(class, removed, cursor);
+        }
         let not = cursor.peek().filter(|token| token.text.eq_ignore_ascii_case("not"));
         if let Some(not) = not {
             cursor.advance();
@@ -111,7 +115,7 @@ impl Parser {
 
     /// Something that Cisco's routers do not have: refused when they are to be imitated to the letter.
     pub(super) fn extension(&self, span: Span, what: &str, cursor: &mut Cursor<'_, '_>) {
-        if self.strict {
+        if self.options.strict_cisco {
             cursor.report(
                 Diagnostic::error(
                     Code::STRICT_CISCO,
@@ -187,12 +191,8 @@ fn smtp_kind(cursor: &mut Cursor<'_, '_>) -> Option<&'static dyn MatchKind> {
             }
             Resolved::None => {
                 if depth == 0 && is_top_match(token.text) {
-                    let (message, help) = (
-                        format!("`match {}` belongs in a top-level class", token.text),
-                        "put it into a `class-map type inspect NAME` (without `smtp`), and use that class in a `policy-map type \
-                         inspect` with `inspect` and `service-policy smtp POLICY`",
-                    );
-                    misplaced(cursor, message, help);
+                    let message = belongs_above(token.text);
+                    misplaced(cursor, message, BELONGS_ABOVE);
                     return None;
                 }
                 cursor.report(unknown_match(token, &next));
@@ -217,6 +217,15 @@ fn unknown_match(token: crate::token::Token<'_>, next: &[&'static str]) -> Diagn
         None => diagnostic,
     }
 }
+
+/// A line of a top-level class in an SMTP class.
+pub(super) fn belongs_above(keyword: &str) -> String {
+    format!("`match {keyword}` belongs in a top-level class")
+}
+
+/// What to do about it.
+pub(super) const BELONGS_ABOVE: &str = "put it into a `class-map type inspect NAME` (without `smtp`), and use that class in a \
+    `policy-map type inspect` with `inspect` and `service-policy smtp POLICY`";
 
 const TOP_MATCHES: &[&str] = &["access-group", "class-map", "protocol"];
 

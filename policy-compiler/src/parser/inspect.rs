@@ -4,7 +4,9 @@ use super::parameter_map::no_effect;
 use super::policy_map::MAX_DATA;
 use super::{Parser, remove};
 use crate::ast::{Inspected, Inspection, Set};
+use crate::code::Code;
 use crate::cursor::{Cursor, Resolved, resolve};
+use crate::diagnostic::Diagnostic;
 use crate::protocol;
 
 /// Longest name of an inspection rule (characters).
@@ -146,7 +148,11 @@ impl Parser {
         cursor.keywords(&["port", "tcp"])?;
         let port = cursor.number("the port", 1..=65_535)? as u16;
         if cursor.optional(&["list"]).is_some() {
-            no_effect(cursor);
+            if negated {
+                no_effect(cursor);
+            } else {
+                for_some_hosts(port, cursor);
+            }
             return Some(());
         }
         cursor.finish()?;
@@ -158,4 +164,18 @@ impl Parser {
         }
         Some(())
     }
+}
+
+/// `ip port-map ... list N`: the gateway has one list of ports, for every host.
+fn for_some_hosts(port: u16, cursor: &mut Cursor<'_, '_>) {
+    cursor.skip();
+    let message = format!("this line does not make port {port} one of SMTP");
+    cursor.report(
+        Diagnostic::warning(Code::NO_EFFECT, cursor.taken(), message)
+            .label("a port is one of SMTP for every host or for none")
+            .help(format!("`ip port-map smtp port tcp {port}` makes it one for every host"))
+            .help(
+                "which hosts are inspected is asked with `match access-group` beside `match protocol smtp`",
+            ),
+    );
 }

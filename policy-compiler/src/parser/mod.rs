@@ -6,6 +6,7 @@
 
 mod access_list;
 mod class_map;
+mod compat;
 mod inspect;
 mod parameter_map;
 mod policy_map;
@@ -13,6 +14,7 @@ mod zone;
 
 use crate::ast::Config;
 use crate::code::Code;
+use crate::compile::Options;
 use crate::cursor::{Cursor, Resolved, ambiguous, resolve};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::lexer;
@@ -24,15 +26,21 @@ const MAX_NAME_LEN: usize = 205;
 
 /// What a file says, and what is wrong with how it says it.
 #[must_use]
-pub fn parse(file: &SourceFile, strict: bool) -> (Config, Vec<Diagnostic>) {
+pub fn parse(file: &SourceFile, options: Options) -> (Config, Vec<Diagnostic>) {
     let (lines, diagnostics) = lexer::lines(file);
-    let mut parser =
-        Parser { config: Config::default(), mode: Mode::Global, diagnostics, strict, prompt_reported: false };
+    let mut parser = Parser {
+        config: Config::default(),
+        mode: Mode::Global,
+        diagnostics,
+        options,
+        prompt_reported: false,
+    };
     for line in &lines {
         if parser.line(line) == Flow::End {
             break;
         }
     }
+    compat::rearrange(&mut parser.config, &mut parser.diagnostics);
     (parser.config, parser.diagnostics)
 }
 
@@ -52,7 +60,7 @@ enum Mode {
     Zone,
     ZonePair(usize),
     Interface(usize),
-    AccessList(usize, bool),
+    AccessList(usize, access_list::Form),
     /// Under a line that could not be read.
     Lost,
     /// Under a line that removed what it names.
@@ -164,7 +172,7 @@ struct Parser {
     config: Config,
     mode: Mode,
     diagnostics: Vec<Diagnostic>,
-    strict: bool,
+    options: Options,
     prompt_reported: bool,
 }
 
@@ -341,7 +349,7 @@ impl Parser {
             Mode::Zone => None,
             Mode::ZonePair(index) => self.zone_pair_policy(index, negated, cursor),
             Mode::Interface(index) => self.interface_line(index, command, negated, cursor),
-            Mode::AccessList(index, v6) => self.access_entry(index, v6, command, negated, cursor),
+            Mode::AccessList(index, form) => self.access_entry(index, form, command, negated, cursor),
             Mode::Lost | Mode::Removed => None,
         }
     }

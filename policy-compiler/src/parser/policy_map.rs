@@ -91,7 +91,7 @@ impl Parser {
             if let Some(first) = uses.iter().find(|used| used.class.text == class.text) {
                 cursor.report(used_twice(span, first.span, &class.text));
             }
-            uses.push(SmtpUse { class, actions: Vec::new(), span, spoiled: false });
+            uses.push(SmtpUse { class, actions: Vec::new(), inspect: None, span, spoiled: false });
         }
         let used = uses.len().saturating_sub(1);
         self.enter(negated, Mode::SmtpUse(index, used));
@@ -111,13 +111,11 @@ impl Parser {
             "log" => SmtpAction::Log,
             "mask" => SmtpAction::Mask,
             "reset" => SmtpAction::Reset,
+            "inspect" if cursor.peek().is_none() => {
+                return self.misplaced_inspect(policy, used, negated, cursor);
+            }
             _ => {
-                let message = format!("`{command}` belongs in a top-level policy");
-                misplaced(
-                    cursor,
-                    message,
-                    "put it into a `policy-map type inspect NAME` (without `smtp`); what an SMTP policy does is allow, log, mask or reset",
-                );
+                misplaced(cursor, belongs_above(command), BELONGS_ABOVE);
                 return None;
             }
         };
@@ -333,6 +331,15 @@ fn signature_id(cursor: &mut Cursor<'_, '_>) -> Option<u16> {
     );
     None
 }
+
+/// An action of a top-level policy in an SMTP policy.
+pub(super) fn belongs_above(action: &str) -> String {
+    format!("`{action}` belongs in a top-level policy")
+}
+
+/// What to do about it.
+pub(super) const BELONGS_ABOVE: &str = "put it into a `policy-map type inspect NAME` (without `smtp`); what an SMTP policy \
+    does is allow, log, mask or reset";
 
 fn push(actions: &mut Vec<Set<TopVerdict>>, action: Set<TopVerdict>) {
     if actions.iter().all(|other| other.value != action.value) {

@@ -406,3 +406,13 @@ pub(super) fn reset_both<X: Matcher, M: Memory>(flow: &mut Flow, shared: &mut Sh
         reset(flow, shared, ServerToClient, server, io);
     }
 }
+
+/// Ends a connection that is not established toward both sides, as the Cisco firewall does when it deletes a half-open
+/// session. The number toward a client whose SYN is not answered yet does not matter: the acknowledgement does (RFC 9293
+/// section 3.5.2).
+pub(super) fn delete<X: Matcher, M: Memory>(flow: &mut Flow, shared: &mut Shared<X>, io: &mut Io<'_, M>) {
+    reset_both(flow, shared, io);
+    if flow.stage == Stage::SynSent {
+        reset(flow, shared, ServerToClient, 0, io);
+    }
+}

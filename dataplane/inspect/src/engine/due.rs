@@ -34,6 +34,7 @@ impl<X: Matcher> Engine<X> {
             let Some(index) = self.timers.pop(now) else { break };
             self.expired(index, &mut io);
         }
+        self.keep_limits(&mut io);
         for (egress, sealed) in &io.out[queued..] {
             self.shared.counters.transmitted(*egress, sealed.len());
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use artifact::model::{InspectParameters, Policy, PortIndex};
 
+use super::limits::Groups;
 use super::{Engine, Shared};
 use crate::verdict::Rules;
 
@@ -20,6 +21,8 @@ pub(crate) struct Generation<X> {
     pub ports: [Option<PortIndex>; 2],
     /// Sessions that began under it and are not over.
     pub flow_count: usize,
+    /// What the limits of sessions count.
+    pub groups: Groups,
 }
 
 /// Artifacts that sessions may live under at once. Who reloads more often than sessions end waits.
@@ -32,7 +35,8 @@ pub struct TooManyGenerations;
 impl<X> Generation<X> {
     pub fn new(number: u32, policy: Arc<Policy>, matcher: X, ports: [Option<PortIndex>; 2]) -> Self {
         let rules = policy.smtp.iter().map(Rules::new).collect();
-        Self { number, policy, rules, matcher, ports, flow_count: 0 }
+        let groups = Groups::new(&policy);
+        Self { number, policy, rules, matcher, ports, flow_count: 0, groups }
     }
 
     /// The parameters with this index; the built-in ones for an index that no loaded artifact has.
@@ -86,7 +90,11 @@ impl<X> Engine<X> {
         if self.shared.current().flow_count == 0 {
             self.shared.generations.pop();
         }
-        self.shared.generations.push(Generation::new(number, policy, matcher, ports));
+        let generation = Generation::new(number, policy, matcher, ports);
+        if !generation.groups.is_empty() {
+            self.limits.reserve(self.shared.config.flow_limit, &self.shared.config.hash_key);
+        }
+        self.shared.generations.push(generation);
         Ok(number)
     }
 

@@ -11,6 +11,8 @@
 //! | [`control`] | SYN and RST of a connection |
 //! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
 //! | [`order`] | segments that wait for octets in front of them |
+//! | [`limits`] | how many sessions there may be, how many of them half-open |
+//! | `half_open` | half-open sessions by age |
 //! | [`due`] | timeouts, and frames that run short |
 //! | [`close`] | a refused session: the 5xx to the client, the RST to the server, all to the end |
 //! | [`flow`] | the state of one connection |
@@ -23,6 +25,8 @@ pub mod dialogue;
 pub mod due;
 pub mod flow;
 mod generation;
+mod half_open;
+pub mod limits;
 pub mod open;
 pub mod order;
 pub mod path;
@@ -52,6 +56,7 @@ use crate::unit::{Direction, Instant, PortId, StreamOffset};
 use crate::wire::{self, Checksums, Malformed, Packet, Segment};
 use due::Relief;
 use generation::Generation;
+use limits::Limits;
 
 /// One worker's engine: everything between the receive and the transmit rings.
 #[derive(Debug)]
@@ -59,6 +64,7 @@ pub struct Engine<X> {
     table: Table<Flow>,
     timers: Wheel,
     relief: Relief,
+    limits: Limits,
     next_id: u64,
     shared: Shared<X>,
 }
@@ -104,14 +110,20 @@ impl<X: Matcher> Engine<X> {
     /// An engine without flows.
     #[must_use]
     pub fn new(policy: Arc<Policy>, matcher: X, config: Config) -> Self {
+        let generation = Generation::new(config.generation, policy, matcher, config.ports);
+        let mut limits = Limits::default();
+        if !generation.groups.is_empty() {
+            limits.reserve(config.flow_limit, &config.hash_key);
+        }
         Self {
             table: Table::new(config.flow_limit, &config.hash_key),
             timers: Wheel::new(config.flow_limit),
             relief: Relief::default(),
+            limits,
             next_id: config.flow_id_start,
             shared: Shared {
                 refusing: false,
-                generations: vec![Generation::new(config.generation, policy, matcher, config.ports)],
+                generations: vec![generation],
                 stores: Stores::default(),
                 config,
                 counters: Counters::default(),
@@ -190,11 +202,13 @@ impl<X: Matcher> Engine<X> {
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
-                if stage != flow.stage {
-                    self.shared.counters.flows_half_open -=
-                        u64::from(stage.is_half_open() && !flow.stage.is_half_open());
+                let settled = stage.is_half_open() && !flow.stage.is_half_open();
+                let (tag, due_changed) = (flow.tag, due != flow.due());
+                if settled {
+                    self.shared.counters.flows_half_open -= 1;
+                    self.settled(index, &tag, io.now);
                 }
-                if due != flow.due() {
+                if due_changed {
                     self.schedule(index);
                 }
             }
@@ -273,6 +287,7 @@ impl<X: Matcher> Engine<X> {
     pub(super) fn remove(&mut self, index: FlowIndex, reason: EndReason, now: Instant) {
         self.timers.cancel(index);
         let Some(mut flow) = self.table.remove(index) else { return };
+        self.ended(index, &flow.tag, now);
         let shared = &mut self.shared;
         shared.journal.subject(now, Some(flow.tag));
         if let Some(mut dialogue) = flow.dialogue.take() {

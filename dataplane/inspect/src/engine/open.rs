@@ -54,6 +54,9 @@ impl<X: Matcher> Engine<X> {
                         smtp,
                         generation: *number,
                     };
+                    if !self.admit(&tag, io) {
+                        return;
+                    }
                     self.begin(key, tag, parameters, ingress, segment, frame, io);
                 }
                 Route::Class { action: TopAction::Pass { .. }, .. } | Route::Open => {
@@ -129,6 +132,7 @@ impl<X: Matcher> Engine<X> {
         let edited = clean_syn(&mut segment, &mut frame, io);
         self.shared.counters.forwarded(edited);
         io.forward(ingress.other(), frame);
+        self.begun(index, &tag, io);
     }
 }
 
