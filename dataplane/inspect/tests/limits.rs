@@ -109,7 +109,7 @@ impl Lab {
                     self.limits.push(limit);
                 }
                 Body::FlowEnd(end) if end.reason == EndReason::Evicted => {
-                    let client = record.flow.unwrap().client.address;
+                    let client = record.flow.expect("it is about a session").client.address;
                     self.evicted.push(u32::from_be_bytes([0, client[13], client[14], client[15]]));
                 }
                 _ => {}
