@@ -1,7 +1,7 @@
 //! What was written, before anybody asks whether it makes sense.
 
 use artifact::model::{AccessEntry, Mode};
-use artifact::settings::{Chunking, EndOfData, SIGNATURES, Settings, Signature, StartTls};
+use artifact::settings::{Chunking, Decode, EndOfData, SIGNATURES, Settings, Signature, StartTls};
 use artifact::smtp::Base;
 
 use crate::kind::{Argument, MatchKind};
@@ -181,6 +181,8 @@ pub struct SmtpParameters {
     pub starttls: Option<Set<StartTls>>,
     /// `chunking`.
     pub chunking: Option<Set<Chunking>>,
+    /// `decode`.
+    pub decode: Option<Set<Decode>>,
     /// `signature`: id and whether it is on; each id once.
     pub signatures: Vec<Set<(u16, bool)>>,
 }
@@ -197,6 +199,7 @@ impl SmtpParameters {
             end_of_data: self.end_of_data.map_or(default.end_of_data, |set| set.value),
             starttls: self.starttls.map_or(default.starttls, |set| set.value),
             chunking: self.chunking.map_or(default.chunking, |set| set.value),
+            decode: self.decode.map_or(default.decode, |set| set.value),
             signatures: SIGNATURES.iter().filter(is_on).map(|row| row.id).collect(),
         }
     }

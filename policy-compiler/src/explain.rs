@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use artifact::format::Artifact;
 use artifact::model::{Form, Mode, Path, Policy, TopAction, TopClass};
-use artifact::settings::{Chunking, EndOfData, SIGNATURES, Settings, StartTls};
+use artifact::settings::{Chunking, Decode, EndOfData, SIGNATURES, Settings, StartTls};
 use artifact::smtp::{Base, Criterion, Region, SmtpClass, SmtpPolicy, Terminal};
 
 use crate::code::Code;
@@ -222,7 +222,20 @@ fn explain_settings(settings: &Settings, out: &mut String) {
             "Only CRLF.CRLF is looked for, whatever servers take for the end of data (end-of-data off)."
         }
     };
-    for text in [chunking, starttls, end_of_data] {
+    let decode = match settings.decode {
+        Decode::Off => "Text in base64 or quoted-printable is not searched by body patterns (decode off).",
+        Decode::Base64 => {
+            "Text in base64 is searched decoded by body patterns, text in quoted-printable is not searched (decode base64)."
+        }
+        Decode::QuotedPrintable => {
+            "Text in quoted-printable is searched decoded by body patterns, text in base64 is not searched (decode \
+             quoted-printable)."
+        }
+        Decode::Both => {
+            "Text in base64 or quoted-printable is searched decoded by body patterns (decode both)."
+        }
+    };
+    for text in [chunking, starttls, end_of_data, decode] {
         line(out, 1, text);
     }
     let listed = |on: bool| {

@@ -164,6 +164,12 @@ fn explain_policies_artifacts_and_codes() {
     } else {
         assert_eq!(said, expected);
     }
+    let decoding = fs::read_to_string(FIRST_LIGHT).expect("the policy is there").replace(
+        "policy-map type inspect smtp mail-policy\n",
+        "policy-map type inspect smtp mail-policy\n parameters\n  decode both\n",
+    );
+    let said = out(&posternc(&["explain", &place.file("decoding.policy", &decoding)]));
+    assert!(said.contains("is searched decoded by body patterns (decode both)."), "{said}");
     let code = posternc(&["explain", "p12"]);
     assert_eq!(code.status.code(), Some(0));
     assert!(out(&code).starts_with("P0012: "), "{}", out(&code));

@@ -11,6 +11,8 @@ pub struct Settings {
     pub starttls: StartTls,
     /// `chunking`.
     pub chunking: Chunking,
+    /// `decode`.
+    pub decode: Decode,
     /// Ids of the signatures that are on, each in [`SIGNATURES`].
     pub signatures: Vec<u16>,
 }
@@ -21,6 +23,7 @@ impl Default for Settings {
             end_of_data: EndOfData::Eod,
             starttls: StartTls::Allow,
             chunking: Chunking::Mask,
+            decode: Decode::Off,
             signatures: SIGNATURES.iter().filter(|row| row.on).map(|row| row.id).collect(),
         }
     }
@@ -55,6 +58,20 @@ pub enum Chunking {
     Allow,
     /// The keyword is overwritten, the command refused.
     Mask,
+}
+
+/// Which encoded text is searched for the patterns of bodies, decoded. Cisco searches none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Decode {
+    /// None.
+    #[default]
+    Off,
+    /// Base64.
+    Base64,
+    /// Quoted-printable.
+    QuotedPrintable,
+    /// Either.
+    Both,
 }
 
 /// A pattern of an attack.

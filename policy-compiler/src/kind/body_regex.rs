@@ -18,7 +18,7 @@ impl MatchKind for BodyRegex {
     }
 
     fn documentation(&self) -> &'static str {
-        "The text of body parts whose encoding is 7bit or 8bit. `^` and `$` are the ends of a line, and a dot stays on its line. Known as the text passes."
+        "The text of body parts whose encoding is 7bit or 8bit; of those in base64 or quoted-printable as `decode` says. `^` and `$` are the ends of a line, and a dot stays on its line. Known as the text passes."
     }
 
     fn parse(&self, cursor: &mut Cursor<'_, '_>) -> Option<Argument> {

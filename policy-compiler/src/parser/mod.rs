@@ -119,6 +119,7 @@ impl Mode {
                 "base",
                 "chunking",
                 "end",
+                "decode",
                 "end-of-data",
                 "exit",
                 "max-data",

@@ -1,6 +1,6 @@
 //! `policy-map type inspect [smtp]`, its classes, actions and parameters.
 
-use artifact::settings::{Chunking, EndOfData, SIGNATURES, StartTls, signature};
+use artifact::settings::{Chunking, Decode, EndOfData, SIGNATURES, StartTls, signature};
 use artifact::smtp::Base;
 
 use super::class_map::{is_smtp_header, used_class};
@@ -149,6 +149,7 @@ impl Parser {
             match command {
                 "base" => parameters.base = None,
                 "chunking" => parameters.chunking = None,
+                "decode" => parameters.decode = None,
                 "end-of-data" => parameters.end_of_data = None,
                 "starttls" => parameters.starttls = None,
                 "alert" => parameters.alert = None,
@@ -172,6 +173,16 @@ impl Parser {
                 cursor.finish()?;
                 let value = if allowed { Chunking::Allow } else { Chunking::Mask };
                 parameters.chunking = Some(Set { value, span: cursor.taken() });
+            }
+            "decode" => {
+                let value = match cursor.keyword(&["base64", "both", "off", "quoted-printable"])? {
+                    "base64" => Decode::Base64,
+                    "quoted-printable" => Decode::QuotedPrintable,
+                    "both" => Decode::Both,
+                    _ => Decode::Off,
+                };
+                cursor.finish()?;
+                parameters.decode = Some(Set { value, span: cursor.taken() });
             }
             "end-of-data" => {
                 let value = match cursor.keyword(&["eod", "off", "strict"])? {

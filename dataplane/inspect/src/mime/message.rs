@@ -2,11 +2,13 @@
 
 use std::sync::LazyLock;
 
+use artifact::settings::Decode;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::boundary::{Boundaries, DELIMITER_LIMIT, Delimiter};
 use super::content_type::{Boundary, Kind, encoding, is_plain, parse};
+use super::decoding::Decoder;
 use super::field::{Field, name, value};
 use crate::shelf::Shelf;
 
@@ -27,7 +29,7 @@ pub trait Sink {
     /// The token of a Content-Transfer-Encoding field, of the message or of a part; `ambiguous` when readers may
     /// differ about how the entity is encoded or divided.
     fn encoding(&mut self, token: &[u8], ambiguous: bool);
-    /// Octets of a text that is not encoded, line ends included; those of one part follow each other.
+    /// Octets of a text that is not encoded or was decoded, line ends included; those of one part follow each other.
     fn text(&mut self, text: &[u8]);
     /// The text is complete.
     fn text_end(&mut self);
@@ -44,7 +46,9 @@ enum Phase {
     Header,
     /// Octets that are text.
     Text,
-    /// Octets that are not.
+    /// Octets that are text when they are decoded.
+    Encoded,
+    /// Octets that are not text.
     Opaque,
 }
 
@@ -55,6 +59,8 @@ struct Entity {
     boundary: Option<Boundary>,
     typed: bool,
     encoded: bool,
+    /// What its text is decoded with. Of several encodings the first that is decoded.
+    decoder: Option<Decoder>,
     has_encoding: bool,
 }
 
@@ -65,6 +71,10 @@ pub struct Message {
     entity: Entity,
     boundaries: Boundaries,
     field: Option<Box<Field>>,
+    /// Which encoded text is given out decoded.
+    decode: Decode,
+    /// That of the text under way.
+    decoder: Option<Decoder>,
     /// Nothing of the message's own header is complete yet, or it is under way.
     own_header_ended: bool,
     /// Octets of it, and how many there were at the start of the line.
@@ -95,10 +105,10 @@ impl Default for Candidate {
 }
 
 impl Message {
-    /// Ready for a new message.
-    pub fn restart(&mut self, fields: &mut Shelf<Field>) {
+    /// Ready for a new message, whose encoded text is given out as `decode` says.
+    pub fn restart(&mut self, decode: Decode, fields: &mut Shelf<Field>) {
         fields.give_from(&mut self.field);
-        *self = Self::default();
+        *self = Self { decode, ..Self::default() };
     }
 
     /// A dot was left out in front of the next octets.
@@ -318,6 +328,7 @@ impl Message {
         } else if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") && field.is_start() {
             let token = encoding(value(text));
             sink.encoding(token, entity.has_encoding);
+            entity.decoder = entity.decoder.or(Decoder::named(token, self.decode));
             entity.encoded = !is_plain(token) && (entity.encoded || !entity.has_encoding);
             entity.has_encoding = true;
         }
@@ -343,6 +354,12 @@ impl Message {
             }
             Kind::Message if !entity.encoded => Phase::Header,
             Kind::Text if !entity.encoded => Phase::Text,
+            Kind::Text if entity.decoder.is_some() => {
+                // What was doubtful in the header is another text.
+                self.end_text(sink);
+                self.decoder = entity.decoder;
+                Phase::Encoded
+            }
             Kind::Message | Kind::Text | Kind::Other => Phase::Opaque,
         };
         self.in_line = false;
@@ -361,10 +378,21 @@ impl Message {
         if self.phase == Phase::Text {
             self.in_text = true;
             sink.text(text);
+        } else if let Some(decoder) = &mut self.decoder {
+            decoder.push(text, |text| {
+                self.in_text = true;
+                sink.text(text);
+            });
         }
     }
 
     fn end_text(&mut self, sink: &mut impl Sink) {
+        if let Some(decoder) = self.decoder.take() {
+            decoder.finish(|text| {
+                self.in_text = true;
+                sink.text(text);
+            });
+        }
         if core::mem::take(&mut self.in_text) {
             sink.text_end();
         }
@@ -419,8 +447,13 @@ mod tests {
     }
 
     fn read(pieces: &[&[u8]]) -> Vec<String> {
+        read_as(Decode::Off, pieces)
+    }
+
+    fn read_as(decode: Decode, pieces: &[&[u8]]) -> Vec<String> {
         let mut fields = Shelf::new(1);
         let mut message = Message::default();
+        message.restart(decode, &mut fields);
         let mut found = Found::default();
         for piece in pieces {
             message.push(piece, &mut fields, &mut found).unwrap();
@@ -432,13 +465,24 @@ mod tests {
 
     /// Reads over every cut and octet by octet; what is found must be the same.
     fn found(message: &str) -> Vec<String> {
+        found_as(Decode::Off, message)
+    }
+
+    fn found_as(decode: Decode, message: &str) -> Vec<String> {
         let message = message.replace('\n', "\r\n").into_bytes();
-        let whole = read(&[&message]);
+        let whole = read_as(decode, &[&message]);
         for cut in 1..message.len() {
-            assert_eq!(read(&[&message[..cut], &message[cut..]]), whole, "cut at {cut}");
+            assert_eq!(read_as(decode, &[&message[..cut], &message[cut..]]), whole, "cut at {cut}");
         }
-        assert_eq!(read(&message.chunks(1).collect::<Vec<_>>()), whole, "octet by octet");
+        assert_eq!(read_as(decode, &message.chunks(1).collect::<Vec<_>>()), whole, "octet by octet");
         whole
+    }
+
+    /// What is found as text, decoded.
+    fn texts(decode: Decode, message: &str) -> Vec<String> {
+        let mut lines = found_as(decode, message);
+        lines.retain(|line| line.starts_with("text"));
+        lines
     }
 
     #[test]
@@ -511,6 +555,56 @@ mod tests {
                 "text after\\r\\n",
             ]
         );
+    }
+
+    #[test]
+    fn encoded_text_is_decoded_where_it_is_asked_for() {
+        let message = "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Transfer-Encoding: Base64\n\n\
+             Zm9v\n-YmFy\n--bx\nZg==\n--b\nContent-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n\
+             --=41=\n--b\nContent-Type: image/gif\nContent-Transfer-Encoding: base64\n\nZm9v\n--b\n\
+             Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nZm9v\n--b\n\nZm9v=41\n--b--\n=41\n";
+        // `--bx` is no delimiter, so its letters are text: `bxZg`.
+        let base64 = "text foobaro\\x16`";
+        let quoted = "text --A";
+        let plain = ["text Zm9v=41\\r\\n", "text =41\\r\\n"];
+        assert_eq!(texts(Decode::Off, message), plain);
+        assert_eq!(texts(Decode::Base64, message), [base64, plain[0], plain[1]]);
+        assert_eq!(texts(Decode::QuotedPrintable, message), [quoted, plain[0], plain[1]]);
+        assert_eq!(texts(Decode::Both, message), [base64, quoted, plain[0], plain[1]]);
+    }
+
+    #[test]
+    fn of_several_encodings_none_is_preferred_then_the_first_that_is_decoded() {
+        let with = |encodings: [&str; 2]| {
+            let header = encodings.map(|encoding| format!("Content-Transfer-Encoding: {encoding}\n"));
+            texts(Decode::Both, &(header.concat() + "\nZm9v=41"))
+        };
+        assert_eq!(with(["base64", "7bit"]), ["text Zm9v=41"]);
+        assert_eq!(with(["8bit", "quoted-printable"]), ["text Zm9v=41"]);
+        assert_eq!(with(["x-odd", "quoted-printable"]), ["text Zm9vA"]);
+        assert_eq!(with(["quoted-printable", "base64"]), ["text Zm9vA"]);
+        assert_eq!(with(["base64", "x-odd"]), ["text foo\\xe3"]);
+        assert!(with(["x-odd", "binary"]).is_empty());
+    }
+
+    #[test]
+    fn what_is_doubtful_in_a_header_and_what_is_decoded_are_two_texts() {
+        assert_eq!(
+            texts(Decode::Both, "odd\nContent-Transfer-Encoding: base64\n\nZm9v\n"),
+            ["text odd\\r\\nContent-Transfer-Encoding: base64\\r\\n\\r\\n", "text foo"]
+        );
+    }
+
+    #[test]
+    fn a_new_message_knows_nothing_of_the_one_before() {
+        let mut fields = Shelf::new(1);
+        let (mut message, mut found) = (Message::default(), Found::default());
+        message.restart(Decode::Both, &mut fields);
+        message.push(b"Content-Transfer-Encoding: base64\n\nZm9", &mut fields, &mut found).unwrap();
+        message.restart(Decode::Both, &mut fields);
+        message.push(b"\nplain", &mut fields, &mut found).unwrap();
+        message.finish(&mut fields, &mut found).unwrap();
+        assert_eq!(found.lines.last().unwrap(), "text plain");
     }
 
     #[test]

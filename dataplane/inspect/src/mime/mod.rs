@@ -1,7 +1,10 @@
 //! Content of a message → its regions: header fields, types and encodings of parts, text (RFC 5322, 2045, 2046).
 //!
 //! Octets go in as they come, without dot-stuffing; what is found goes to a [`Sink`]. Nothing is kept but a header field (in
-//! its unfolded form), a line that may be a boundary, and the boundaries of the multiparts one is in.
+//! its unfolded form), a line that may be a boundary, the boundaries of the multiparts one is in, and encoded octets that do not
+//! stand for text yet.
+//!
+//! Text in base64 or quoted-printable is passed over, or decoded as it comes if the policy says so (`decode`, an extension).
 //!
 //! Where readers of mail differ, more is inspected rather than less: lines may end in LF alone; a header with a line that is no
 //! field is text as well; a multipart without a usable boundary, its preamble and its
@@ -9,6 +12,7 @@
 
 mod boundary;
 mod content_type;
+mod decoding;
 mod field;
 mod message;
 

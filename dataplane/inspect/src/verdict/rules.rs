@@ -1,7 +1,7 @@
 //! A policy as tables, built once when it is loaded.
 
 use artifact::model::Mode;
-use artifact::settings::{EndOfData, Place as Looks, SIGNATURES, Signature, StartTls};
+use artifact::settings::{Decode, EndOfData, Place as Looks, SIGNATURES, Signature, StartTls};
 use artifact::smtp::{Base, Region, SmtpPolicy, Terminal, Test};
 
 use super::legal::{Legal, Place, is_legal, words};
@@ -60,6 +60,7 @@ impl ClassRule {
 pub struct Rules {
     legal: Legal,
     end_of_data: EndOfData,
+    decode: Decode,
     requires_tls: bool,
     classes: Box<[ClassRule]>,
     pub(super) tests: Box<[Test]>,
@@ -130,6 +131,7 @@ impl Rules {
         Self {
             legal: Legal::new(policy),
             end_of_data: policy.settings.end_of_data,
+            decode: if wants.body { policy.settings.decode } else { Decode::Off },
             requires_tls: policy.settings.starttls == StartTls::Require,
             classes: classes.collect(),
             tests: policy.criteria.iter().map(|criterion| criterion.test.clone()).collect(),
@@ -174,6 +176,12 @@ impl Rules {
     #[must_use]
     pub fn end_of_data(&self) -> EndOfData {
         self.end_of_data
+    }
+
+    /// Which encoded text must be read decoded; none where no pattern asks for text.
+    #[must_use]
+    pub fn decode(&self) -> Decode {
+        self.decode
     }
 
     /// Whether mail outside TLS is refused.

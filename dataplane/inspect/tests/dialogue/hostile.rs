@@ -41,7 +41,7 @@ class noise any log
  recipient invalid count gt 0";
 
 fn policies() -> Vec<Rulebook> {
-    [POLICY, "base smtp", "base esmtp\nmax-data 300\nclass a all log reset\n body regex lottery"]
+    [POLICY, "base smtp", "base esmtp\nmax-data 300\ndecode both\nclass a all log reset\n body regex lottery"]
         .map(|text| Rulebook::parse(&text.lines().collect::<Vec<_>>()).unwrap())
         .into()
 }
@@ -64,6 +64,10 @@ fn client_words() -> impl Strategy<Value = Vec<u8>> {
         b"DATA\r\n",
         b"RSET\r\n",
         b"RSET x\r\n",
+        b"Content-Transfer-Encoding: base64\r\n\r\n",
+        b"Content-Transfer-Encoding: quoted-printable\r\n\r\n",
+        b"bG90dGVyeQ==\r\n",
+        b"lot=74=\r\nery\r\n",
         b"VRFY a\r\n",
         b"vrfy\r\n",
         b"XFORBIDDEN\r\n",

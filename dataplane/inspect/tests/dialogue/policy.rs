@@ -7,6 +7,7 @@
 //! end-of-data strict|off
 //! starttls require|mask
 //! chunking allow
+//! decode base64|quoted-printable|both
 //! max-data N
 //! class NAME any|all [log] [reset|mask|allow]
 //!  [not] sender address regex PATTERN
@@ -15,7 +16,7 @@
 //! ```
 
 use artifact::model::Mode;
-use artifact::settings::{Chunking, EndOfData, StartTls};
+use artifact::settings::{Chunking, Decode, EndOfData, StartTls};
 use artifact::smtp::{Base, Criterion, Encoding, Region, SmtpClass, SmtpPolicy, Terminal, Test};
 
 #[derive(Debug, Clone)]
@@ -57,6 +58,9 @@ impl Rulebook {
                 ["starttls", "require"] => policy.settings.starttls = StartTls::Require,
                 ["starttls", "mask"] => policy.settings.starttls = StartTls::Mask,
                 ["chunking", "allow"] => policy.settings.chunking = Chunking::Allow,
+                ["decode", "base64"] => policy.settings.decode = Decode::Base64,
+                ["decode", "quoted-printable"] => policy.settings.decode = Decode::QuotedPrintable,
+                ["decode", "both"] => policy.settings.decode = Decode::Both,
                 ["audit-trail"] => policy.audit_trail = true,
                 ["max-data", limit] => policy.max_data = Some(limit.parse().unwrap()),
                 ["class", name, mode, actions @ ..] => policy.classes.push(SmtpClass {

@@ -37,7 +37,7 @@ impl Content {
             if let Some(stream) = reading.stream.take() {
                 context.matcher.close(stream, &mut CriterionSet::default());
             }
-            reading.message.restart(&mut context.stores.fields);
+            reading.restart(context.rules, &mut context.stores.fields);
             context.stores.messages.give(reading);
         }
     }
@@ -136,7 +136,7 @@ impl Dialogue {
             let Some(mut reading) = context.stores.messages.take() else {
                 return Err(self.exhausted(context));
             };
-            reading.restart(&mut context.stores.fields);
+            reading.restart(context.rules, &mut context.stores.fields);
             self.content.reading = Some(reading);
         }
         Ok(())

@@ -29,8 +29,8 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Ready for a new message.
-    pub fn restart(&mut self, fields: &mut Shelf<Field>) {
-        self.message.restart(fields);
+    pub fn restart(&mut self, rules: &Rules, fields: &mut Shelf<Field>) {
+        self.message.restart(rules.decode(), fields);
         self.in_text = false;
         self.past_header = false;
         self.found = CriterionSet::EMPTY;
