@@ -220,9 +220,9 @@ pub struct Decision {
 /// Mnemonics, as scripts see them in `postern.kind` and in the syslog line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// A verb outside the legal set (seed A).
+    /// A verb outside the legal set (Cisco ESMTP document, "Command Inspection").
     SmtpInvalidCommand,
-    /// A parameter outside the legal set (seed A).
+    /// A parameter outside the legal set (Cisco ESMTP document, "Parameter Inspection").
     SmtpInvalidParameter,
     /// One of the signatures.
     SmtpSignature,
