@@ -116,4 +116,4 @@ def compare_with_record(table, name):
             for line in text.partition(f"## {table.title}")[2].partition("\n## ")[0].splitlines() if line.startswith("| ")]
     column = rows[0].index(name) if name in rows[0] else -1
     recorded = {row[0]: row[column] for row in rows[2:]}
-    assert found == recorded
+    assert found == recorded, {row: (found.get(row), recorded.get(row)) for row in {**found, **recorded} if found.get(row) != recorded.get(row)}

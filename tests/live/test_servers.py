@@ -33,7 +33,7 @@ def _both(session, server, network, directory):
     """The session without and with the gateway; the differences as text, or None."""
     results = []
     for way, namespace in (("direct", network.server), ("through", network.client)):
-        token = f"{server.name}-{SESSIONS.index(session)}-{way}-"
+        token = f"session-{server.name}-{SESSIONS.index(session)}-{way}-"
         folder = os.path.join(directory, token)
         os.makedirs(folder)
         results.append((token, *_play(session, namespace, server, token, folder)))
