@@ -33,7 +33,7 @@ fn options(name: &str) -> Options {
 
 /// Whether a file is shown with `--seed-compat` too.
 fn is_about_compat(name: &str) -> bool {
-    name.starts_with("cisco-") || name == "misplaced"
+    name.starts_with("cisco-") || name.starts_with("pasted-") || name == "misplaced"
 }
 
 fn compiled(name: &str, text: &str) -> (SourceFile, Compiled) {
