@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use artifact::format::Artifact;
 use inspect::counter::Counters;
+use inspect::engine::level::ClassLevel;
 use inspect::engine::{GENERATION_LIMIT, SessionState, SessionView};
 
 use crate::edition::{Edition, Editions, Register};
@@ -118,6 +119,34 @@ pub struct Census {
     pub packets: u64,
     /// Payload octets forwarded.
     pub bytes: u64,
+    /// Most there ever were at once, half-open, established, terminating, and how fast they come. Of several workers and
+    /// artifacts the sum, which is never too little.
+    pub level: ClassLevel,
+}
+
+/// What a worker counts when it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Headcount {
+    /// By row of [`Editions::tops`].
+    pub classes: Vec<Census>,
+    /// Octets of memory that segments out of order take, at most took, and segments in the longest queue of one stream.
+    pub waiting: [u64; 3],
+}
+
+impl Headcount {
+    /// Room for so many classes.
+    #[must_use]
+    pub fn with_classes(count: usize) -> Self {
+        Self { classes: vec![Census::default(); count], ..Self::default() }
+    }
+
+    /// Adds that of another worker. Of the longest queue the longer.
+    pub fn add(&mut self, other: &Headcount) {
+        self.classes.iter_mut().zip(&other.classes).for_each(|(mine, theirs)| mine.add(theirs));
+        self.waiting[0] += other.waiting[0];
+        self.waiting[1] += other.waiting[1];
+        self.waiting[2] = self.waiting[2].max(other.waiting[2]);
+    }
 }
 
 impl Census {
@@ -139,6 +168,16 @@ impl Census {
         self.terminating += other.terminating;
         self.packets += other.packets;
         self.bytes += other.bytes;
+        self.rise(&other.level);
+    }
+
+    /// Adds the level of another worker, or of another artifact.
+    pub fn rise(&mut self, other: &ClassLevel) {
+        let level = &mut self.level;
+        level.most.iter_mut().zip(other.most).for_each(|(mine, theirs)| *mine += theirs);
+        level.begun += other.begun;
+        level.most_begun += other.most_begun;
+        level.octets += other.octets;
     }
 }
 

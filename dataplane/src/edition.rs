@@ -52,7 +52,13 @@ impl Edition {
     /// The row of a session's top-level class.
     #[must_use]
     pub fn top(&self, flow: &FlowTag) -> Option<usize> {
-        self.tops.get(usize::from(flow.path))?.get(usize::from(flow.class)).copied()
+        self.top_of(flow.path, flow.class)
+    }
+
+    /// The row of a class of a path.
+    #[must_use]
+    pub fn top_of(&self, path: u16, class: u16) -> Option<usize> {
+        self.tops.get(usize::from(path))?.get(usize::from(class)).copied()
     }
 
     /// The row of a class of a session's SMTP policy.

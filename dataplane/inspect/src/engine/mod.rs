@@ -12,7 +12,8 @@
 //! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
 //! | [`order`] | segments that wait for octets in front of them |
 //! | [`limits`] | how many sessions there may be, how many of them half-open |
-//! | `half_open` | half-open sessions by age |
+//! | [`level`] | what each class has of sessions, has had at most, and carried lately |
+//! | `half_open`, `rate` | half-open sessions by age; how much happened lately |
 //! | [`due`] | timeouts, and frames that run short |
 //! | [`close`] | a refused session: the 5xx to the client, the RST to the server, all to the end |
 //! | [`flow`] | the state of one connection |
@@ -26,10 +27,12 @@ pub mod due;
 pub mod flow;
 mod generation;
 mod half_open;
+pub mod level;
 pub mod limits;
 pub mod open;
 pub mod order;
 pub mod path;
+mod rate;
 pub mod segment;
 pub mod session;
 
@@ -83,6 +86,9 @@ pub(crate) struct Shared<X> {
     pub spare: Spare,
     /// Segments that wait now.
     pub held_count: usize,
+    /// Most that ever waited at once, and most that ever waited in one stream.
+    pub held_most: usize,
+    pub held_longest: usize,
     /// Octets to be sent again, on their way from one frame to another.
     pub scratch: Vec<u8>,
 }
@@ -130,6 +136,8 @@ impl<X: Matcher> Engine<X> {
                 journal: Journal::new(JOURNAL_CAPACITY),
                 spare: Spare::default(),
                 held_count: 0,
+                held_most: 0,
+                held_longest: 0,
                 scratch: Vec::with_capacity(4096),
             },
         }
@@ -197,8 +205,9 @@ impl<X: Matcher> Engine<X> {
         }
         self.shared.journal.subject(io.now, Some(flow.tag));
         let due = flow.due();
-        let stage = flow.stage;
+        let (stage, carried) = (flow.stage, flow.totals.octets());
         let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
+        self.shared.level_changed(flow, flow.totals.octets() - carried, io.now);
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
@@ -297,6 +306,7 @@ impl<X: Matcher> Engine<X> {
             shared.held_count -= stream.release_held(&mut shared.spare);
             stream.release(&mut shared.spare);
         }
+        shared.level_ended(&flow);
         shared.leave(flow.tag.generation);
         shared.counters.flows_active -= 1;
         shared.counters.flows_half_open -= u64::from(flow.stage.is_half_open());

@@ -132,6 +132,7 @@ impl<X: Matcher> Engine<X> {
         let edited = clean_syn(&mut segment, &mut frame, io);
         self.shared.counters.forwarded(edited);
         io.forward(ingress.other(), frame);
+        self.shared.level_begun(&tag, io.now);
         self.begun(index, &tag, io);
     }
 }

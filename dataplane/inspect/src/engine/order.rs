@@ -32,6 +32,8 @@ pub(super) fn hold<X: Matcher, M: Memory>(
         if queues.hold(Held { offset, span, frame }) {
             shared.held_count += 1;
             shared.counters.frames_held += 1;
+            shared.held_most = shared.held_most.max(shared.held_count);
+            shared.held_longest = shared.held_longest.max(queues.held.len());
         }
     }
     duplicate_ack(flow, shared, direction, io);
