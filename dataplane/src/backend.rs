@@ -2,11 +2,12 @@
 
 use std::io;
 
-use inspect::frame::{Memory, Pool};
+use inspect::frame::Memory;
 
 use crate::board::{KernelCounts, PortFacts};
 use crate::port::Port;
 use crate::port::xdp::{self, Classification};
+use crate::worker::Place;
 
 /// What a gateway is built on: it has a seat for each worker and looks after its ports.
 pub trait Backend {
@@ -20,7 +21,7 @@ pub trait Backend {
     /// The place of a worker, once.
     fn take_seat(&mut self, worker: usize) -> Option<Self::Seat>;
     /// The worker's frames and ports.
-    fn sit(seat: Self::Seat) -> (Pool<Self::Memory>, [Self::Port; 2]);
+    fn sit(seat: Self::Seat) -> Place<Self::Memory, Self::Port>;
     /// What an administrator should know of the start.
     fn notices(&self) -> Vec<String>;
     /// Looks after the ports, about once a second, and says what changed.
@@ -45,7 +46,7 @@ impl Backend for xdp::Gateway {
         xdp::Gateway::take_seat(self, worker)
     }
 
-    fn sit(seat: xdp::Seat) -> (Pool<xdp::UmemMemory>, [xdp::XdpPort; 2]) {
+    fn sit(seat: xdp::Seat) -> Place<xdp::UmemMemory, xdp::XdpPort> {
         seat.open()
     }
 

@@ -13,6 +13,7 @@ use inspect::engine::level::ClassLevel;
 use inspect::engine::{GENERATION_LIMIT, SessionState, SessionView};
 
 use crate::edition::{Edition, Editions, Register};
+use crate::handover::HandOverCounts;
 use crate::journal::JournalStatus;
 use crate::port::Level;
 use crate::tally::Tally;
@@ -84,6 +85,8 @@ pub struct Totals {
     pub chunks_free: u64,
     /// Chunks of the umem.
     pub chunks: u64,
+    /// Frames that came to one worker and belong to another.
+    pub handover: HandOverCounts,
     /// Records that the journal could not take.
     pub records_lost: u64,
     /// Numbers of the policies under which the worker has sessions, and of the one in force, which fills the rest.

@@ -1,7 +1,5 @@
 //! The workers of a gateway: started, watched, ended together.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +19,7 @@ use crate::journal::ChannelSink;
 use crate::loaded::Sides;
 use crate::matcher::Patterns;
 use crate::port::xdp::Classification;
+use crate::random::random_key;
 use crate::reload::{Order, Reloader};
 use crate::worker::{Reload, Request, Switch, Worker};
 
@@ -303,15 +302,6 @@ impl Crew<'_> {
             let _ = alarm.0.send(Report::Ended(result));
         }
     }
-}
-
-/// A key that nobody can guess, from the seed the system gave this process.
-fn random_key() -> [u8; 16] {
-    let mut key = [0; 16];
-    for (number, half) in key.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        *half = RandomState::new().hash_one(number).to_le_bytes();
-    }
-    key
 }
 
 #[cfg(test)]

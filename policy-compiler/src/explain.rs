@@ -201,7 +201,9 @@ fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
 
 fn explain_settings(settings: &Settings, out: &mut String) {
     let chunking = match settings.chunking {
-        Chunking::Allow => "BDAT is let through and its chunks are inspected (chunking allow).",
+        Chunking::Allow => {
+            "BDAT is let through where the server offers CHUNKING, and its chunks are inspected (chunking allow)."
+        }
         Chunking::Mask => "BDAT is refused and the EHLO keyword CHUNKING masked (chunking mask).",
     };
     let starttls = match settings.starttls {

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use artifact::model::{Condition, Form, Policy, TopAction};
-use artifact::settings::{Decode, EndOfData, Settings, StartTls};
+use artifact::settings::{Chunking, Decode, EndOfData, Settings, StartTls};
 use artifact::smtp::{Base, Encoding, Region, Terminal, Test};
 use posternc::compile::{Options, compile};
 use posternc::kind::KINDS;
@@ -274,6 +274,9 @@ fn what_a_policy_says_of_the_protocol_itself() {
     );
     assert_eq!(with("  end-of-data off\n").end_of_data, EndOfData::Off);
     assert_eq!(with("  starttls mask\n").starttls, StartTls::Mask);
+    assert_eq!(with("").chunking, Chunking::Mask);
+    assert_eq!(with("  chunking allow\n").chunking, Chunking::Allow);
+    assert_eq!(with("  chunking allow\n  no chunking allow\n").chunking, Chunking::Mask);
     for (line, decode) in [
         ("decode base64", Decode::Base64),
         ("decode quoted-printable", Decode::QuotedPrintable),
