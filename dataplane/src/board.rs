@@ -181,6 +181,7 @@ impl Census {
         level.begun += other.begun;
         level.most_begun += other.most_begun;
         level.octets += other.octets;
+        level.decided.iter_mut().zip(other.decided).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
 
@@ -229,6 +230,8 @@ pub struct Board {
     pub journal: Arc<JournalStatus>,
     /// What the kernel's part of the gateway did with frames, for both ports.
     kernel: Mutex<[KernelCounts; 2]>,
+    /// Frames and octets of the classes that it decides for, by row of [`Editions::tops`].
+    kernel_classes: Mutex<Vec<[u64; 2]>>,
     /// What the ports turned out to be.
     port_facts: Mutex<[PortFacts; 2]>,
     workers: Vec<Mutex<WorkerState>>,
@@ -258,6 +261,7 @@ impl Board {
             port_restarts: AtomicU64::new(0),
             journal,
             kernel: Mutex::default(),
+            kernel_classes: Mutex::default(),
             port_facts: Mutex::default(),
             workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&editions))).collect(),
             register: Arc::new(Register::new(editions)),
@@ -315,6 +319,18 @@ impl Board {
     /// Takes over what the kernel's part did.
     pub fn set_kernel(&self, counts: [KernelCounts; 2]) {
         *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// What the kernel's part did for a class when somebody last asked it: frames and octets.
+    #[must_use]
+    pub fn kernel_class(&self, row: usize) -> [u64; 2] {
+        let counts = self.kernel_classes.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(row).copied().unwrap_or_default()
+    }
+
+    /// Takes over what the kernel's part did for classes.
+    pub fn set_kernel_classes(&self, counts: Vec<[u64; 2]>) {
+        *self.kernel_classes.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
     /// What the ports turned out to be.

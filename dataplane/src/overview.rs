@@ -176,13 +176,19 @@ pub fn zone_pairs(board: &Board, census: &Headcount, partial: bool) -> Value {
     let pairs = policy.paths.iter().map(|path| {
         let classes = path.classes.iter().map(|class| {
             let mut told = class_words(policy, class);
+            let row = TopRow { zone_pair: path.zone_pair.clone(), class: class.name.clone() };
+            let row = editions.tops.iter().position(|known| *known == row).unwrap_or(usize::MAX);
             if matches!(class.action, TopAction::Inspect { .. }) {
-                let row = TopRow { zone_pair: path.zone_pair.clone(), class: class.name.clone() };
-                let row = editions.tops.iter().position(|known| *known == row).unwrap_or(usize::MAX);
                 let count = sums.tally.sessions().get(row).copied().unwrap_or_default();
                 let live = census.classes.get(row).copied().unwrap_or_default();
                 counted(&mut told, &count, &live, now);
                 hits(&mut told, path, &sums, &editions);
+            } else {
+                // What the kernel decided, and what a worker did because it had to look closer.
+                let [packets, bytes] = census.classes.get(row).copied().unwrap_or_default().level.decided;
+                let [kernel_packets, kernel_bytes] = board.kernel_class(row);
+                told["packets"] = json!(packets + kernel_packets);
+                told["bytes"] = json!(bytes + kernel_bytes);
             }
             told
         });

@@ -22,6 +22,8 @@ pub fn zone_pairs(answer: &Value, name: Option<&str>) -> String {
                 inspected(&mut out, class, &answer["reassembly"]);
             } else {
                 line(&mut out, &format!("      {}", super::top_action(class)));
+                let (packets, bytes) = (number(&class["packets"]), number(&class["bytes"]));
+                line(&mut out, &format!("        {packets} packets, {bytes} bytes"));
             }
         }
         let kernel = &pair["uninspected"];
@@ -114,7 +116,7 @@ mod tests {
                         ]},
                     },
                     {"class": "class-default", "mode": "match-any", "matches": ["any"], "action": "drop",
-                     "log": false, "implicit": true},
+                     "log": false, "implicit": true, "packets": 3, "bytes": 180},
                 ],
                 "uninspected": {"port": "inside", "bridged": 7, "bridged_bytes": 420, "dropped": 1, "dropped_bytes": 60},
             }],
@@ -149,6 +151,7 @@ policy exists on zp in-out
     Class-map: class-default (match-any)
       Match: any
       Drop (default action)
+        3 packets, 180 bytes
   Not inspected, entering by inside (all classes):
     bridged 7 packets, 420 bytes
     dropped 1 packets, 60 bytes

@@ -26,6 +26,8 @@ pub struct ClassLevel {
     pub most_begun: u64,
     /// Payload octets forwarded in the last [`RATE_SECONDS`].
     pub octets: u64,
+    /// Frames that it passed or dropped without following their session, and their octets.
+    pub decided: [u64; 2],
 }
 
 #[derive(Debug, Clone, Default)]
@@ -102,6 +104,17 @@ impl<X> Shared<X> {
         if state != before {
             level.leave(before);
             level.enter(state);
+        }
+    }
+
+    /// A class of the current artifact has passed or dropped a frame of so many octets.
+    pub fn level_decided(&mut self, path: u16, class: u16, len: usize) {
+        let current = self.generations.len() - 1;
+        let levels = &mut self.generations[current].levels;
+        let Some(start) = levels.starts.get(usize::from(path)) else { return };
+        if let Some(level) = levels.items.get_mut(start + usize::from(class)) {
+            level.shown.decided[0] += 1;
+            level.shown.decided[1] += len as u64;
         }
     }
 

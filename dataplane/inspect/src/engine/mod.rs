@@ -253,10 +253,13 @@ impl<X: Matcher> Engine<X> {
             Route::Class { action: TopAction::Inspect { .. }, .. }
         );
         if passes || returns || self.concerns_session(opening.ingress, io.pool.bytes(&frame)) {
+            if passes {
+                self.decided(there, frame.len());
+            }
             self.shared.counters.frames_forwarded += 1;
             io.forward(opening.ingress.other(), frame);
         } else {
-            self.refuse(&opening, there, io.now);
+            self.refuse(&opening, there, frame.len(), io.now);
         }
     }
 
@@ -279,8 +282,9 @@ impl<X: Matcher> Engine<X> {
     }
 
     /// Counts what no policy lets through, and reports it where `drop log` says so.
-    fn refuse(&mut self, opening: &Opening, route: Route, now: Instant) {
+    fn refuse(&mut self, opening: &Opening, route: Route, len: usize, now: Instant) {
         use artifact::model::TopAction;
+        self.decided(route, len);
         self.shared.counters.dropped_policy += 1;
         if let Route::Class { action: TopAction::Drop { log: true }, .. } = route {
             self.shared.journal.subject(now, None);
@@ -290,6 +294,13 @@ impl<X: Matcher> Engine<X> {
                 destination: opening.destination,
                 protocol: opening.protocol,
             });
+        }
+    }
+
+    /// Counts a frame for the class that passed or dropped it.
+    pub(super) fn decided(&mut self, route: Route, len: usize) {
+        if let Route::Class { path, class, .. } = route {
+            self.shared.level_decided(path, class, len);
         }
     }
 
