@@ -142,7 +142,7 @@ def test_sizes_that_are_none(network, plain_server, address, allowing, size, wor
         # A size that is well written but too large is followed by its octets, as far as anyone would send them.
         if size != "4294967297":
             assert code(step.read_reply()) == 501 and step.read_to_end() == "closed"
-    assert said.event(kind="SMTP_INVALID_PARAMETER", action="close")["postern"]["value"] == size
+    assert said.event(kind="SMTP_INVALID_PARAMETER", action="close")["postern"].get("value", "") == size
 
 
 def test_masked_chunking(network, postfix, masking, words):
