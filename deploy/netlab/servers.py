@@ -234,6 +234,8 @@ class PlainServer:
                 peer_socket, peer = listener.accept()
             except OSError:
                 return
+            # Replies to a pipelined group are short, and would else wait for each other's acknowledgement.
+            peer_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = PlainConnection(self, peer_socket, peer)
             with self._lock:
                 self.connections.append(connection)
