@@ -212,8 +212,7 @@ fn a_class_that_alone_decides_is_counted() {
     assert_eq!([79, 80, 81].map(|port: usize| inside.tcp_class[port]), [14, 11, 14]);
     // Which of two classes has it is not known of UDP, and a worker decides.
     assert_eq!((inside.udp, inside.udp_class), (Inspect, 0));
-    // ICMPv6 is not what class 3 asks for.
-    assert_eq!((inside.icmp, inside.icmp_class), (Inspect, 0));
+    assert_eq!((inside.icmp, inside.icmp_class), (Bridge, 13));
     assert_eq!((inside.other, inside.other_class), (Drop, 14));
     assert!(outside.tcp_class.iter().all(|class| *class == 0), "no class stands on the way back");
     let [inside, _] = classify(&policy);
