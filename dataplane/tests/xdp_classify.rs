@@ -333,7 +333,8 @@ fn a_class_is_counted_where_it_decides() {
         program.try_frame(frame, 1).unwrap();
         let after = program.class_counts(255).unwrap();
         assert_eq!(after.len(), 255);
-        let grown = (1..).zip(before.iter().zip(&after)).filter(|(_, (before, after))| before != after);
+        let grown =
+            (1..=u8::MAX).zip(before.iter().zip(&after)).filter(|(_, (before, after))| before != after);
         let grown: Vec<(u8, u64, u64)> = grown
             .map(|(class, (before, after))| (class, after.frames - before.frames, after.bytes - before.bytes))
             .collect();
