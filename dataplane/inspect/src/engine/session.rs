@@ -40,6 +40,7 @@ impl State {
         match flow.stage {
             Stage::SynSent | Stage::SynReceived => State::Opening,
             Stage::Established if flow.closing.is_none() => State::Open,
+            Stage::PickedUp => State::Open,
             Stage::Established | Stage::Finished => State::Closing,
         }
     }
