@@ -8,14 +8,14 @@ use super::close;
 use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
-use super::order::{hold, next_held};
+use super::order::{hold, keep, next_held};
 use super::{Fate, Io, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
 use crate::tcp::overlap;
-use crate::tcp::queue::Remembered;
+use crate::tcp::queue::{Held, Remembered};
 use crate::tcp::{AckEffect, Placement};
 use crate::unit::{Direction, StreamOffset};
 use crate::wire::{Flags, Segment, edit};
@@ -49,7 +49,16 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         return close::receive(flow, shared, direction, segment, frame, io);
     }
     let fate = data(flow, shared, direction, segment, frame, io);
-    if fate == Fate::Lives { release(flow, shared, direction, io) } else { fate }
+    let stands_in = |flow: &Flow| flow.closing.as_ref().is_some_and(|closing| closing.stands_in());
+    if fate != Fate::Lives || stands_in(flow) {
+        return fate;
+    }
+    let fate = release(flow, shared, direction, io);
+    if fate == Fate::Lives && direction == Direction::ServerToClient && !stands_in(flow) {
+        // What the client said too early may have waited for this.
+        return release(flow, shared, Direction::ClientToServer, io);
+    }
+    fate
 }
 
 /// Counts a segment that is not let through because of `anomaly`.
@@ -200,7 +209,12 @@ fn in_order<X: Matcher, M: Memory>(
             }
         }
     }
+    let mut kept = None;
     if passed < new {
+        if then == Next::Keep && flow.closing.is_none() {
+            let span = (new - passed) as u32 + u32::from(fin);
+            kept = copy(shared, &segment, &frame, io).map(|frame| (frame, span));
+        }
         let bytes = io.pool.bytes_mut(&mut frame);
         let len = edit::cut(bytes, &mut segment, forwarded + passed);
         frame.truncate(len);
@@ -232,6 +246,10 @@ fn in_order<X: Matcher, M: Memory>(
     if fin {
         flow.stream(direction).finished = true;
     }
+    if let Some((frame, span)) = kept {
+        let offset = flow.stream(direction).next();
+        keep(flow, shared, direction, Held { offset, span, frame }, io);
+    }
     flow.totals.bytes[direction.index()] += passed as u64;
     flow.totals.packets[direction.index()] += 1;
     shared.counters.forwarded(edited);
@@ -239,7 +257,7 @@ fn in_order<X: Matcher, M: Memory>(
 
     let swallowed = new - passed;
     match then {
-        Next::Go | Next::Wait => {}
+        Next::Go | Next::Wait | Next::Keep => {}
         Next::Opaque => {
             if let Some(mut dialogue) = flow.dialogue.take() {
                 dialogue.end(&mut shared.context(io.now, flow.tag.generation, dialogue.smtp()));
@@ -254,6 +272,23 @@ fn in_order<X: Matcher, M: Memory>(
         flow.totals.reason = EndReason::Finished;
     }
     Fate::Lives
+}
+
+/// A segment whose octets must wait for the other side, as it came; `None` when there is no frame for it.
+fn copy<X, M: Memory>(
+    shared: &mut Shared<X>,
+    segment: &Segment,
+    frame: &Frame,
+    io: &mut Io<'_, M>,
+) -> Option<Frame> {
+    let scratch = &mut shared.scratch;
+    scratch.clear();
+    scratch.extend_from_slice(io.pool.bytes(frame));
+    let mut copy = io.pool.alloc(0, scratch.len())?;
+    let bytes = io.pool.bytes_mut(&mut copy);
+    bytes.copy_from_slice(scratch);
+    edit::fix_checksums(bytes, segment);
+    Some(copy)
 }
 
 fn payload<'a>(bytes: &'a [u8], segment: &Segment) -> &'a [u8] {
