@@ -54,8 +54,8 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         return fate;
     }
     let fate = release(flow, shared, direction, io);
-    if fate == Fate::Lives && direction == Direction::ServerToClient && !stands_in(flow) {
-        // What the client said too early may have waited for this.
+    let answers = direction == Direction::ServerToClient && kept(flow) == Some(true);
+    if fate == Fate::Lives && answers && !stands_in(flow) {
         return release(flow, shared, Direction::ClientToServer, io);
     }
     fate
@@ -209,11 +209,11 @@ fn in_order<X: Matcher, M: Memory>(
             }
         }
     }
-    let mut kept = None;
+    let mut early = None;
     if passed < new {
         if then == Next::Keep && flow.closing.is_none() {
             let span = (new - passed) as u32 + u32::from(fin);
-            kept = copy(shared, &segment, &frame, io).map(|frame| (frame, span));
+            early = copy(shared, &segment, &frame, io).map(|frame| (frame, span));
         }
         let bytes = io.pool.bytes_mut(&mut frame);
         let len = edit::cut(bytes, &mut segment, forwarded + passed);
@@ -246,7 +246,7 @@ fn in_order<X: Matcher, M: Memory>(
     if fin {
         flow.stream(direction).finished = true;
     }
-    if let Some((frame, span)) = kept {
+    if let Some((frame, span)) = early {
         let offset = flow.stream(direction).next();
         keep(flow, shared, direction, Held { offset, span, frame }, io);
     }
@@ -272,6 +272,11 @@ fn in_order<X: Matcher, M: Memory>(
         flow.totals.reason = EndReason::Finished;
     }
     Fate::Lives
+}
+
+/// Whether what the client said too early can leave now; `None` if there is nothing of that kind.
+fn kept(flow: &Flow) -> Option<bool> {
+    flow.dialogue.as_ref()?.takes_kept()
 }
 
 /// A segment whose octets must wait for the other side, as it came; `None` when there is no frame for it.
@@ -361,6 +366,9 @@ fn release<X: Matcher, M: Memory>(
     direction: Direction,
     io: &mut Io<'_, M>,
 ) -> Fate {
+    if direction == Direction::ClientToServer && kept(flow) == Some(false) {
+        return Fate::Lives;
+    }
     while let Some((segment, frame)) = next_held(flow, shared, direction, io) {
         let before = flow.streams[direction.index()].next();
         let fate = data(flow, shared, direction, segment, frame, io);

@@ -124,6 +124,8 @@ pub struct Dialogue {
     audit: Option<Box<report::Audit>>,
     /// The client spoke before its turn, which was reported.
     early: bool,
+    /// Its octets were given back to be kept.
+    keeps: bool,
 }
 
 const CLIENT: usize = 0;
@@ -145,6 +147,7 @@ impl Dialogue {
             content: content::Content::default(),
             audit: None,
             early: false,
+            keeps: false,
         }
     }
 
@@ -160,6 +163,7 @@ impl Dialogue {
             Gate::Closed(reply) => Passage { forward: 0, next: Next::Close(reply) },
         };
         debug_assert!(passage.forward <= bytes.len());
+        self.keeps = passage.next == Next::Keep;
         let waits = matches!(passage.next, Next::Wait | Next::Keep);
         let accepted = if waits { passage.forward } else { bytes.len() };
         self.offsets[CLIENT] += accepted as u64;
