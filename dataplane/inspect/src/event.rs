@@ -415,6 +415,14 @@ pub struct FlowEnd {
     pub reason: EndReason,
 }
 
+impl FlowEnd {
+    /// Payload octets forwarded in both directions.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.bytes.iter().sum()
+    }
+}
+
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum EndReason {

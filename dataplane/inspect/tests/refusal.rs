@@ -65,14 +65,8 @@ fn policy(base: Base) -> Policy {
         terminal: Some(terminal),
         line: 1,
     };
-    let database = |region| Database {
-        region,
-        pattern_count: 1,
-        streaming: false,
-        stream_len: 0,
-        piece_len: 0,
-        bytes: vec![],
-    };
+    let database =
+        |region| Database { region, pattern_count: 1, streaming: false, stream_len: 0, bytes: vec![] };
     let smtp = SmtpPolicy {
         name: "mail".into(),
         base,

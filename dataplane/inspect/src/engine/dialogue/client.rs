@@ -92,7 +92,9 @@ impl Dialogue {
                     let judged = Judged::at(Direction::ClientToServer, here);
                     let reply = ReplyCode::Smuggling;
                     context.decision(Kind::SmtpSmuggling, &judged, None, Action::Close, Some(reply));
-                    return self.refused_message(bytes, at, at + len, reply, context);
+                    // Nor the dot and the CR before it: to some server they are the end by themselves.
+                    let held_back = at.saturating_sub(self.content.end_len());
+                    return self.refused_message(bytes, held_back, at + len, reply, context);
                 }
                 ClientEvent::Tls(len, false) => at += len,
                 ClientEvent::Tls(_, true) => {

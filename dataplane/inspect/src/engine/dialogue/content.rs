@@ -31,6 +31,11 @@ impl Content {
         self.cr = false;
     }
 
+    /// Octets just read that may become the end of data.
+    pub fn end_len(&self) -> usize {
+        usize::from(self.end_len)
+    }
+
     /// Gives back what it holds.
     pub fn end<X: Matcher>(&mut self, context: &mut Context<'_, X>) {
         if let Some(mut reading) = self.reading.take() {
