@@ -24,22 +24,35 @@ pub(super) fn hold<X: Matcher, M: Memory>(
     io: &mut Io<'_, M>,
 ) -> Fate {
     shared.counters.out_of_order_segments += 1;
+    let span = u32::from(segment.payload_len) + u32::from(segment.flags.fin());
+    if !keep(flow, shared, direction, Held { offset, span, frame }, io) {
+        shared.anomaly(flow, Anomaly::OutOfOrderOverflow, direction, offset);
+    }
+    duplicate_ack(flow, shared, direction, io);
+    Fate::Lives
+}
+
+/// Keeps a segment until the octets from its offset on can leave; `false` when a budget does not allow it.
+pub(super) fn keep<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    held: Held,
+    io: &Io<'_, M>,
+) -> bool {
     let limit = io.pool.memory().chunk_count() / shared.config.held_share.max(1);
     let queues = flow.streams[direction.index()].queues.get_or_insert_with(|| shared.spare.take());
     if queues.held.len() >= shared.config.held_per_stream || shared.held_count >= limit {
         shared.spare.reclaim(&mut flow.streams[direction.index()].queues);
-        shared.anomaly(flow, Anomaly::OutOfOrderOverflow, direction, offset);
-    } else {
-        let span = u32::from(segment.payload_len) + u32::from(segment.flags.fin());
-        if queues.hold(Held { offset, span, frame }) {
-            shared.held_count += 1;
-            shared.counters.frames_held += 1;
-            shared.held_most = shared.held_most.max(shared.held_count);
-            shared.held_longest = shared.held_longest.max(queues.held.len());
-        }
+        return false;
     }
-    duplicate_ack(flow, shared, direction, io);
-    Fate::Lives
+    if queues.hold(held) {
+        shared.held_count += 1;
+        shared.counters.frames_held += 1;
+        shared.held_most = shared.held_most.max(shared.held_count);
+        shared.held_longest = shared.held_longest.max(queues.held.len());
+    }
+    true
 }
 
 /// Blocks that fit beside timestamps (RFC 2018 section 3).
