@@ -66,8 +66,21 @@ fn body(seed: u64, len: usize) -> Vec<u8> {
 }
 
 fn deliver(family: Family, base: Option<Base>, seed: u64, len: usize, client: Faults, server: Faults) {
+    deliver_between(family, base, seed, len, (client, server), |_| {});
+}
+
+/// A mail of `len` octets, over these links, between ends that `set_up` has changed.
+fn deliver_between(
+    family: Family,
+    base: Option<Base>,
+    seed: u64,
+    len: usize,
+    (client, server): (Faults, Faults),
+    set_up: impl FnOnce(&mut Network<NoPatterns>),
+) {
     let mut network = Network::new(policy(base), NoPatterns, seed);
     (network.client_link, network.server_link) = (client, server);
+    set_up(&mut network);
     let body = body(seed, len);
     network.server.listen(Server::offering(&["PIPELINING", "SIZE 1000000", "8BITMIME"]));
     let talk = Client::mail("EHLO client.example", "a@example.com", "b@example.org", &body);
@@ -163,5 +176,38 @@ fn a_mail_arrives_over_bad_links() {
         let (client, server) = (link(), link());
         let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
         deliver(family, Some(Base::None), seed, 30_000, client, server);
+    }
+}
+
+/// Links that lose, repeat and reorder; ends with timestamps, with windows of a few octets that close and are probed, and
+/// with links of another size.
+#[test]
+fn a_mail_arrives_between_ends_of_every_kind() {
+    for seed in 0..1_200 {
+        let mut random = Random::new(seed + 7_000);
+        let mut link = || Faults {
+            loss: random.below(60),
+            duplication: random.below(60),
+            reordering: random.below(200),
+        };
+        let links = (link(), link());
+        let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
+        let kind = random.below(8);
+        let buffer = [64, 200, 1_000, 5_000][random.below(4) as usize];
+        let mtu = [600, 900, 1_300, 1_514][random.below(4) as usize];
+        let mtu = if family == Family::V6 { mtu.max(1_300) } else { mtu };
+        deliver_between(family, Some(Base::None), seed, 6_000, links, |network| {
+            for (bit, host) in [(0, &mut network.client), (1, &mut network.server)] {
+                if kind & 1 != 0 {
+                    host.set_timestamps();
+                }
+                if kind & (2 << bit) != 0 {
+                    host.set_buffers(buffer, 4_000);
+                }
+                if random.below(2) == 0 {
+                    host.set_mtu(mtu);
+                }
+            }
+        });
     }
 }
