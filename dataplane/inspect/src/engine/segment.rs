@@ -8,7 +8,7 @@ use super::close;
 use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
-use super::order::{hold, next_held};
+use super::order::{heard, hold, next_held};
 use super::{Fate, Io, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
@@ -48,8 +48,14 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     if flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
         return close::receive(flow, shared, direction, segment, frame, io);
     }
-    let fate = data(flow, shared, direction, segment, frame, io);
-    if fate == Fate::Lives { release(flow, shared, direction, io) } else { fate }
+    let mut fate = data(flow, shared, direction, segment, frame, io);
+    if fate == Fate::Lives {
+        fate = release(flow, shared, direction, io);
+    }
+    if fate == Fate::Lives {
+        heard(flow, shared, direction.reverse(), io);
+    }
+    fate
 }
 
 /// Counts a segment that is not let through because of `anomaly`.
