@@ -2,6 +2,8 @@
 
 mod network;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use artifact::model::{
@@ -68,12 +70,22 @@ fn body(seed: u64, len: usize) -> Vec<u8> {
 fn deliver(family: Family, base: Option<Base>, seed: u64, len: usize, client: Faults, server: Faults) {
     let mut network = Network::new(policy(base), NoPatterns, seed);
     (network.client_link, network.server_link) = (client, server);
+    deliver_over(network, family, seed, len);
+}
+
+/// One mail over a network that is as it is to be; returns the network, with all sessions over.
+fn deliver_over(
+    mut network: Network<NoPatterns>,
+    family: Family,
+    seed: u64,
+    len: usize,
+) -> Network<NoPatterns> {
     let body = body(seed, len);
     network.server.listen(Server::offering(&["PIPELINING", "SIZE 1000000", "8BITMIME"]));
     let talk = Client::mail("EHLO client.example", "a@example.com", "b@example.org", &body);
     network.client.connect(family, 2, talk);
     // Whether the very last acknowledgement arrives is not the gateway's to promise: it forgets a closed session.
-    let finished = network.run(Duration::from_secs(600), |network| {
+    let finished = network.run(Duration::from_secs(3600), |network| {
         let closed = network.client.is_closed() && network.server.is_closed();
         closed || (network.client.talk::<Client>().replies.len() == 7 && network.engine.flow_count() == 0)
     });
@@ -102,6 +114,7 @@ fn deliver(family: Family, base: Option<Base>, seed: u64, len: usize, client: Fa
     network.run(Duration::from_secs(150), |network| network.engine.flow_count() == 0);
     assert_eq!(network.engine.flow_count(), 0, "seed {seed}");
     assert_eq!(network.kept(), 0, "seed {seed}: frames were kept");
+    network
 }
 
 #[test]
@@ -163,5 +176,87 @@ fn a_mail_arrives_over_bad_links() {
         let (client, server) = (link(), link());
         let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
         deliver(family, Some(Base::None), seed, 30_000, client, server);
+    }
+}
+
+/// Networks that differ in everything: faults of both links, sizes of the ends' buffers (and so their windows), of
+/// segments, of what applications write at once, and how the path's MTU changes on the way.
+fn any_network(seed: u64) -> (Network<NoPatterns>, Family, usize) {
+    let mut random = Random::new(seed.wrapping_add(1 << 40));
+    let base = [None, Some(Base::None), Some(Base::Esmtp)][random.below(3) as usize];
+    let mut network = Network::new(policy(base), NoPatterns, seed);
+    let worst = [0, 20, 100, 200][random.below(4) as usize];
+    let mut link = || Faults {
+        loss: random.below(worst + 1),
+        duplication: random.below(worst + 1),
+        reordering: random.below(3 * worst + 1),
+    };
+    (network.client_link, network.server_link) = (link(), link());
+    let mut len = 500 + random.below(12_000) as usize;
+    for side in 0..2 {
+        let sizes = [48, 200, 700, 3_000, 16_000, 65_536];
+        let receive = sizes[random.below(6) as usize];
+        let send = sizes[2 + random.below(4) as usize];
+        if receive < 700 {
+            len = len.min(2_000);
+        }
+        let piece = [0, 0, 0, 1, 7, 100][random.below(6) as usize];
+        if piece == 1 {
+            len = len.min(300);
+        }
+        let host = if side == 0 { &mut network.client } else { &mut network.server };
+        host.set_buffers(receive, send);
+        host.set_piece(piece);
+    }
+    let mut at = 0;
+    while random.below(3) > 0 {
+        let limit = [1, 20, 100, 500, 1_000, 1_460][random.below(6) as usize];
+        network.segment_limits.push((at, limit));
+        at += 1_000 * u64::from(random.below(400));
+    }
+    if network.segment_limits.iter().any(|(_, limit)| *limit == 1) {
+        len = len.min(300);
+    }
+    let family = if random.below(2) == 0 { Family::V4 } else { Family::V6 };
+    (network, family, len)
+}
+
+/// Thousands of networks. `POSTERN_SEEDS` says how many, or which: `5000`, or `77..78`.
+#[test]
+fn a_mail_arrives_over_any_network() {
+    let wanted = std::env::var("POSTERN_SEEDS").unwrap_or_else(|_| "3000".into());
+    let (from, to) = wanted.split_once("..").unwrap_or(("0", &wanted));
+    let (from, to): (u64, u64) = (from.parse().expect("a number"), to.parse().expect("a number"));
+    let next = AtomicU64::new(from);
+    let totals = Mutex::new([0_u64; 4]);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= to {
+                        break;
+                    }
+                    let (network, family, len) = any_network(seed);
+                    let network = deliver_over(network, family, seed, len);
+                    let counters = network.engine.counters();
+                    let mut totals = totals.lock().expect("no other seed failed");
+                    totals[0] += network.now_micros / 1_000_000;
+                    totals[1] += counters.frames_received_a + counters.frames_received_b;
+                    totals[2] += counters.retransmitted_segments;
+                    totals[3] += counters.out_of_order_segments;
+                }
+            });
+        }
+    });
+    let [seconds, frames, retransmitted, out_of_order] = totals.into_inner().expect("no seed failed");
+    println!(
+        "{} networks, {seconds} simulated seconds, {frames} frames, {retransmitted} sent again, {out_of_order} out of order",
+        to - from
+    );
+    if to - from >= 100 {
+        let count = to - from;
+        assert!(retransmitted > count && out_of_order > count, "these networks are too good");
     }
 }
