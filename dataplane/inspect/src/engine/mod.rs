@@ -6,10 +6,14 @@
 //!
 //! | file | does |
 //! | --- | --- |
+//! | [`fragments`] | datagrams that came in fragments |
 //! | [`path`] | which class of the top-level policy a connection belongs to |
 //! | [`open`] | first segments: SYNs, refusals, what belongs to no connection |
+//! | [`pickup`] | sessions that began before the gateway did |
+//! | [`pressure`] | who makes room when the flow table is full |
 //! | [`control`] | SYN and RST of a connection |
 //! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
+//! | [`normalize`] | what a single segment may look like |
 //! | [`order`] | segments that wait for octets in front of them |
 //! | [`limits`] | how many sessions there may be, how many of them half-open |
 //! | `half_open` | half-open sessions by age |
@@ -24,16 +28,20 @@ pub mod control;
 pub mod dialogue;
 pub mod due;
 pub mod flow;
+pub mod fragments;
 mod generation;
 mod half_open;
 pub mod limits;
+pub mod normalize;
 pub mod open;
 pub mod order;
 pub mod path;
+pub mod pickup;
+pub mod pressure;
 pub mod segment;
 pub mod session;
 
-pub use config::Config;
+pub use config::{Config, Pickup};
 pub use generation::{GENERATION_LIMIT, TooManyGenerations};
 pub use session::{SessionView, State as SessionState};
 
@@ -49,6 +57,7 @@ use crate::engine::flow::{Flow, Stage};
 use crate::engine::path::{Opening, Route, route};
 use crate::event::{Body, EndReason, FlowEnd, Journal};
 use crate::flow::{FlowIndex, FlowKey, Table, Wheel};
+use crate::fragment::Reassembly;
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
 use crate::tcp::Spare;
@@ -57,6 +66,7 @@ use crate::wire::{self, Checksums, Malformed, Packet, Segment};
 use due::Relief;
 use generation::Generation;
 use limits::Limits;
+use pressure::Dice;
 
 /// One worker's engine: everything between the receive and the transmit rings.
 #[derive(Debug)]
@@ -65,6 +75,10 @@ pub struct Engine<X> {
     timers: Wheel,
     relief: Relief,
     limits: Limits,
+    fragments: Reassembly,
+    dice: Dice,
+    /// Of the last packet that was made of fragments.
+    identification: u16,
     next_id: u64,
     shared: Shared<X>,
 }
@@ -120,6 +134,9 @@ impl<X: Matcher> Engine<X> {
             timers: Wheel::new(config.flow_limit),
             relief: Relief::default(),
             limits,
+            fragments: Reassembly::new(config.fragments),
+            dice: Dice::new(&config.hash_key),
+            identification: u16::from_ne_bytes([config.hash_key[0], config.hash_key[1]]),
             next_id: config.flow_id_start,
             shared: Shared {
                 refusing: false,
@@ -147,18 +164,20 @@ impl<X: Matcher> Engine<X> {
         let mut io = Io { now, pool, out };
         let queued = io.out.len();
         self.shared.counters.received(ingress, frame.len());
-        let checksums =
-            if self.shared.config.verify_checksums { Checksums::Verify } else { Checksums::Trust };
-        match wire::parse(io.pool.bytes(&frame), checksums) {
+        match wire::parse(io.pool.bytes(&frame), self.shared.checksums()) {
             Ok(Packet::Tcp(segment)) => self.tcp(ingress, segment, frame, &mut io),
             Ok(Packet::OtherIp { protocol, source, destination }) => {
-                self.other(Opening { ingress, protocol, source, destination }, frame, &mut io);
+                let opening = Opening { ingress, protocol, source, destination };
+                if self.lets_through(&opening, io.pool.bytes(&frame), now) {
+                    self.shared.counters.frames_forwarded += 1;
+                    io.forward(ingress.other(), frame);
+                }
             }
             Ok(Packet::NotIp | Packet::Neighbor) => {
                 self.shared.counters.frames_forwarded += 1;
                 io.forward(ingress.other(), frame);
             }
-            Ok(Packet::Fragment) => self.shared.counters.dropped_fragment += 1,
+            Ok(Packet::Fragment(fragment)) => self.fragment(ingress, fragment, frame, &mut io),
             Err(Malformed::Checksum) => self.shared.counters.dropped_checksum += 1,
             Err(_) => self.shared.counters.dropped_malformed += 1,
         }
@@ -187,10 +206,11 @@ impl<X: Matcher> Engine<X> {
         }
         let new_connection = segment.flags.syn()
             && !segment.flags.ack()
-            && flow.stage == Stage::Finished
-            && direction == Direction::ClientToServer;
+            && (flow.stage == Stage::PickedUp
+                || flow.stage == Stage::Finished && direction == Direction::ClientToServer);
         if new_connection {
-            // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN).
+            // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN). And what
+            // begins while the gateway is there is inspected.
             self.remove(index, EndReason::Finished, io.now);
             self.open(key, ingress, segment, frame, io);
             return;
@@ -228,11 +248,11 @@ impl<X: Matcher> Engine<X> {
         self.timers.schedule(index, due);
     }
 
-    /// IP that is not TCP: let through or not by the top level alone.
-    fn other<M: Memory>(&mut self, opening: Opening, frame: Frame, io: &mut Io<'_, M>) {
+    /// Whether the top level alone lets IP through that is not TCP; counts and reports where it does not.
+    fn lets_through(&mut self, opening: &Opening, frame: &[u8], now: Instant) -> bool {
         use artifact::model::TopAction;
         let Generation { policy, ports, .. } = self.shared.current();
-        let there = route(policy, ports, &opening);
+        let there = route(policy, ports, opening);
         let passes = match there {
             Route::Open => true,
             Route::Shut => false,
@@ -243,12 +263,11 @@ impl<X: Matcher> Engine<X> {
             route(policy, ports, &opening.reversed()),
             Route::Class { action: TopAction::Inspect { .. }, .. }
         );
-        if passes || returns || self.concerns_session(opening.ingress, io.pool.bytes(&frame)) {
-            self.shared.counters.frames_forwarded += 1;
-            io.forward(opening.ingress.other(), frame);
-        } else {
-            self.refuse(&opening, there, io.now);
+        let lets = passes || returns || self.concerns_session(opening.ingress, frame);
+        if !lets {
+            self.refuse(opening, there, now);
         }
+        lets
     }
 
     /// Whether a frame is an ICMP error about a segment that a session may really have under way, coming from where
@@ -319,6 +338,7 @@ impl<X: Matcher> Engine<X> {
         for index in all {
             self.remove(index, EndReason::Shutdown, now);
         }
+        self.fragments.clear();
     }
 
     /// Sessions there are now.
@@ -346,6 +366,11 @@ pub(crate) enum Fate {
 }
 
 impl<X> Shared<X> {
+    /// Whether checksums are verified.
+    pub fn checksums(&self) -> Checksums {
+        if self.config.verify_checksums { Checksums::Verify } else { Checksums::Trust }
+    }
+
     /// What a dialogue under this SMTP policy needs.
     pub fn context(&mut self, now: Instant, generation: u32, smtp: u16) -> dialogue::Context<'_, X> {
         let generation = self.generation(generation);

@@ -52,6 +52,7 @@ impl SessionView {
         let state = match flow.stage {
             Stage::SynSent | Stage::SynReceived => State::Opening,
             Stage::Established if flow.closing.is_none() => State::Open,
+            Stage::PickedUp => State::Open,
             Stage::Established | Stage::Finished => State::Closing,
         };
         Self {
