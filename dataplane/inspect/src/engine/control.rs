@@ -30,9 +30,7 @@ pub(super) fn synchronize<X: Matcher, M: Memory>(
     // The first sequence numbers and options win; and a SYN from the server that acknowledges nothing (a simultaneous open)
     // has no place in a session that a client opens.
     let fits = match (from_server, flow.stage) {
-        (false, _) => {
-            !answers && flow.streams[0].began_with(segment.seq) && offer.is_within(&flow.offer)
-        }
+        (false, _) => !answers && flow.streams[0].began_with(segment.seq) && offer.is_within(&flow.offer),
         (true, Stage::SynSent) => answers && segment.ack == client_started,
         (true, _) => {
             answers

@@ -97,11 +97,7 @@ fn may_sack(flow: &mut Flow, direction: Direction, segment: &Segment, frame: &[u
 }
 
 /// Whether the timestamps are those of a segment that its receiver would take.
-pub(super) fn check_timestamps(
-    flow: &Flow,
-    direction: Direction,
-    segment: &Segment,
-) -> Result<(), Anomaly> {
+pub(super) fn check_timestamps(flow: &Flow, direction: Direction, segment: &Segment) -> Result<(), Anomaly> {
     if !flow.agreement.timestamps {
         return Ok(());
     }

@@ -7,8 +7,8 @@ use artifact::model::TopAction;
 use super::dialogue::Dialogue;
 use super::flow::Flow;
 use super::generation::Generation;
-use super::path::{Opening, Route, TCP, route};
 use super::normalize::normalize;
+use super::path::{Opening, Route, TCP, route};
 use super::{Engine, Io, Pickup, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::{Body, FlowTag};
@@ -149,7 +149,8 @@ impl<X: Matcher> Engine<X> {
         self.shared.journal.subject(io.now, Some(tag));
         self.shared.journal.push(Body::FlowStart);
         if let Some(flow) = self.table.get_mut(index) {
-            let edited = bare(flow, &mut self.shared, Direction::ClientToServer, &mut segment, &mut frame, io);
+            let edited =
+                bare(flow, &mut self.shared, Direction::ClientToServer, &mut segment, &mut frame, io);
             self.shared.counters.forwarded(edited);
         }
         io.forward(ingress.other(), frame);

@@ -288,9 +288,11 @@ impl Reassembly {
     /// `None` if it alone holds as many as there may be.
     fn make_room(&mut self, mut at: usize, limit: usize) -> Option<usize> {
         while self.held_count >= limit.max(1) {
-            let oldest = self.partials.iter().enumerate().position(|(index, partial)| {
-                index != at && !partial.parts.is_empty()
-            })?;
+            let oldest = self
+                .partials
+                .iter()
+                .enumerate()
+                .position(|(index, partial)| index != at && !partial.parts.is_empty())?;
             self.evict(oldest);
             at -= usize::from(oldest < at);
         }

@@ -108,14 +108,10 @@ mod tests {
 
     #[test]
     fn a_copy_may_lack_options_and_not_change_them() {
-        let first =
-            Offer { window_shift: Some(7), sack: true, timestamps: true, mss: 1460, ecn: true };
+        let first = Offer { window_shift: Some(7), sack: true, timestamps: true, mss: 1460, ecn: true };
         let bare = Offer { mss: 1460, ..Offer::default() };
         assert!(first.is_within(&first) && bare.is_within(&first) && !first.is_within(&bare));
-        for other in [
-            Offer { window_shift: Some(8), ..first },
-            Offer { mss: 1461, ..first },
-        ] {
+        for other in [Offer { window_shift: Some(8), ..first }, Offer { mss: 1461, ..first }] {
             assert!(!other.is_within(&first), "{other:?}");
         }
         assert_eq!((bare.segment_limit(), Offer::default().segment_limit()), (1460, 1220));

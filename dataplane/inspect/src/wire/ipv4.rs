@@ -275,9 +275,8 @@ mod tests {
 
     #[test]
     fn fragments_are_seen() {
-        let piece = |offset, more, dont_fragment| {
-            Some(Piece { identification: 0x1234, offset, more, dont_fragment })
-        };
+        let piece =
+            |offset, more, dont_fragment| Some(Piece { identification: 0x1234, offset, more, dont_fragment });
         for (high, low, expected) in [
             (0x40, 0, None),
             (0x20, 0, piece(0, true, false)),

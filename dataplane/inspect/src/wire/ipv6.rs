@@ -210,7 +210,8 @@ pub fn pad_options(mut extensions: &mut [u8], first: u8) -> bool {
             while at < options.len() {
                 let left = options.len() - at;
                 // Never one octet left over.
-                let whole = if left == PADDING_LIMIT + 3 { PADDING_LIMIT + 1 } else { left.min(PADDING_LIMIT + 2) };
+                let whole =
+                    if left == PADDING_LIMIT + 3 { PADDING_LIMIT + 1 } else { left.min(PADDING_LIMIT + 2) };
                 is_changed |= options[at] != PAD_N
                     || usize::from(options[at + 1]) != whole - 2
                     || options[at + 2..at + whole].iter().any(|&octet| octet != 0);
@@ -228,8 +229,10 @@ pub fn pad_options(mut extensions: &mut [u8], first: u8) -> bool {
 
 /// The fragment header (RFC 8200 section 4.5).
 fn fragment(packet: &[u8], start: usize) -> Result<Last, Malformed> {
-    let header =
-        packet.get(start..).and_then(|rest| rest.first_chunk::<FRAGMENT_LEN>()).ok_or(Malformed::Truncated)?;
+    let header = packet
+        .get(start..)
+        .and_then(|rest| rest.first_chunk::<FRAGMENT_LEN>())
+        .ok_or(Malformed::Truncated)?;
     let word = u16_at(header, 2);
     let piece = Piece {
         identification: u32_at(header, 4),

@@ -78,6 +78,8 @@ pub struct Network<X> {
     pub transmitted: Vec<(PortId, Vec<u8>)>,
     /// Whether to keep them.
     pub keep_frames: bool,
+    /// When an end last sent anything.
+    pub last_sent_micros: u64,
     /// From when on (microseconds) no end sends more octets in one segment than this. A sender that learns of a smaller
     /// MTU on its path sends what was lost again in smaller pieces (RFC 1191).
     pub segment_limits: Vec<(u64, usize)>,
@@ -103,6 +105,7 @@ impl<X: Matcher> Network<X> {
             server_link: Faults::default(),
             transmitted: Vec::new(),
             keep_frames: false,
+            last_sent_micros: 0,
             segment_limits: Vec::new(),
             random: Random::new(seed),
             under_way: BinaryHeap::new(),
@@ -192,11 +195,13 @@ impl<X: Matcher> Network<X> {
             }
         }
         for frame in self.client.poll(self.now_micros) {
+            self.last_sent_micros = self.now_micros;
             for piece in self.pieces(frame) {
                 self.travel(self.client_link, Place::Gateway(0), piece);
             }
         }
         for frame in self.server.poll(self.now_micros) {
+            self.last_sent_micros = self.now_micros;
             for piece in self.pieces(frame) {
                 self.travel(self.server_link, Place::Gateway(1), piece);
             }
