@@ -198,6 +198,7 @@ fn any_network(seed: u64) -> (Network<NoPatterns>, Family, usize) {
     };
     (network.client_link, network.server_link) = (link(), link());
     let mut len = 500 + random.below(12_000) as usize;
+    let stamps = random.below(2) == 0;
     for side in 0..2 {
         let sizes = [48, 200, 700, 3_000, 16_000, 65_536];
         let receive = sizes[random.below(6) as usize];
@@ -210,7 +211,12 @@ fn any_network(seed: u64) -> (Network<NoPatterns>, Family, usize) {
             len = len.min(300);
         }
         let host = if side == 0 { &mut network.client } else { &mut network.server };
+        let mtu = [1_300, 1_514][random.below(2) as usize];
         host.set_buffers(receive, send);
+        host.set_mtu(mtu);
+        if stamps {
+            host.set_timestamps();
+        }
         host.set_piece(piece);
     }
     let mut at = 0;
