@@ -175,6 +175,33 @@ pub(super) fn challenge<X, M: Memory>(
     send(flow, shared, &own, io);
 }
 
+/// Lets the receiver of this direction say what it has and what it allows, since its sender believes something else: "an
+/// acknowledgment should be sent in reply" to a segment outside of the window (RFC 9293 section 3.10.7.4), with which a
+/// sender that took an old window for the last one finds its way again. The segment itself does not pass; the receiver is asked by
+/// a keep-alive (RFC 9293 section 3.8.4), which has no octet.
+pub(super) fn probe<X, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    io: &mut Io<'_, M>,
+) {
+    if flow.challenged.is_some_and(|last| io.now.since(last) < CHALLENGE_INTERVAL) {
+        return;
+    }
+    flow.challenged = Some(io.now);
+    let own = Own {
+        direction,
+        seq: flow.streams[direction.index()].acked_seq().wrapping_sub(1),
+        ack: flow.streams[direction.reverse().index()].acked_seq(),
+        flags: Flags::ACK,
+        window: flow.streams[direction.index()].window,
+        timestamps: timestamps(flow, direction),
+        sack: &[],
+        payload: &[],
+    };
+    send(flow, shared, &own, io);
+}
+
 /// Timestamps for a segment made in the name of this direction's sender.
 pub(super) fn timestamps(flow: &Flow, direction: Direction) -> Option<Timestamps> {
     flow.agreement.timestamps.then(|| Timestamps {

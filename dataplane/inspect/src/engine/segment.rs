@@ -9,7 +9,7 @@ use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
 use super::normalize::{check_timestamps, normalize};
-use super::order::{heard, hold, keep, next_held};
+use super::order::{heard, hold, keep, next_held, probe};
 use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
@@ -106,6 +106,9 @@ fn data<X: Matcher, M: Memory>(
 ) -> Fate {
     let placement = flow.stream(direction).place(segment.seq, usize::from(segment.payload_len));
     if placement == Placement::Outside {
+        if flow.stream(direction).is_ahead(segment.seq) {
+            probe(flow, shared, direction, io);
+        }
         return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
     }
     // What it acknowledges, of the other direction.

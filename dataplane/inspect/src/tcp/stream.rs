@@ -131,6 +131,12 @@ impl Stream {
         Placement::Here { acked: acked as usize, forwarded: (old - acked) as usize, start }
     }
 
+    /// Whether `seq` is behind all that was forwarded.
+    #[must_use]
+    pub fn is_ahead(&self, seq: u32) -> bool {
+        self.position(seq) > self.next.0 as i64
+    }
+
     /// New octets that may leave now: up to the edge of the window, and the one octet beyond it with which a sender probes
     /// a closed one (RFC 9293 section 3.8.6.1).
     #[must_use]
