@@ -9,13 +9,16 @@
 //! a reply that is still to come, they are [`ClientEvent::Blocked`].
 
 pub mod answer;
+pub mod argument;
 pub mod command;
 pub mod content;
 pub mod ext;
 pub mod line;
 pub mod outstanding;
 pub mod path;
+pub mod relay;
 pub mod reply;
+pub mod sasl;
 pub mod session;
 pub mod signature;
 

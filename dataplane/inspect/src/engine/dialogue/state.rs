@@ -12,7 +12,7 @@ impl Dialogue {
             Direction::ClientToServer => CLIENT,
             Direction::ServerToClient => SERVER,
         };
-        self.masking[side].is_some()
+        self.masking[side].is_some() || (side == SERVER && self.mechanisms_masked)
     }
 
     /// Index of the SMTP policy that it is inspected under.
