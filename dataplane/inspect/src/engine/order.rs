@@ -1,5 +1,7 @@
 //! Segments that come before their time, and segments of the gateway's own.
 
+use core::time::Duration;
+
 use super::flow::Flow;
 use super::{Fate, Io, Shared};
 use crate::anomaly::Anomaly;
@@ -32,6 +34,8 @@ pub(super) fn hold<X: Matcher, M: Memory>(
         if queues.hold(Held { offset, span, frame }) {
             shared.held_count += 1;
             shared.counters.frames_held += 1;
+            shared.held_most = shared.held_most.max(shared.held_count);
+            shared.held_longest = shared.held_longest.max(queues.held.len());
         }
     }
     duplicate_ack(flow, shared, direction, io);
@@ -69,6 +73,38 @@ fn duplicate_ack<X, M: Memory>(
         window: flow.streams[back.index()].window,
         timestamps: timestamps(flow, back),
         sack: &blocks[..count],
+        payload: &[],
+    };
+    send(flow, shared, &own, io);
+}
+
+/// Time between two challenges of a flow (as Linux, `tcp_invalid_ratelimit`).
+const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Questions a SYN or RST of this direction in its receiver's name: "send an acknowledgement (challenge ACK)" (RFC 5961
+/// sections 3.2 and 4.2). Who really ended the connection answers with a RST that has the right number; who did not,
+/// ignores it.
+pub(super) fn challenge<X, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    io: &mut Io<'_, M>,
+) {
+    if flow.challenged.is_some_and(|last| io.now.since(last) < CHALLENGE_INTERVAL) {
+        return;
+    }
+    flow.challenged = Some(io.now);
+    let offset = flow.stream(direction).next();
+    shared.anomaly(flow, Anomaly::Challenged, direction, offset);
+    let back = direction.reverse();
+    let own = Own {
+        direction: back,
+        seq: flow.streams[back.index()].end_seq(),
+        ack: flow.streams[direction.index()].acked_seq(),
+        flags: Flags::ACK,
+        window: flow.streams[back.index()].window,
+        timestamps: timestamps(flow, back),
+        sack: &[],
         payload: &[],
     };
     send(flow, shared, &own, io);

@@ -8,14 +8,16 @@ use super::close;
 use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
+use super::normalize::{check_timestamps, normalize};
 use super::order::{hold, next_held};
-use super::{Fate, Io, Shared};
+use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
 use crate::tcp::overlap;
 use crate::tcp::queue::Remembered;
+use crate::tcp::seq::SeqNum;
 use crate::tcp::{AckEffect, Placement};
 use crate::unit::{Direction, StreamOffset};
 use crate::wire::{Flags, Segment, edit};
@@ -29,6 +31,9 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     frame: Frame,
     io: &mut Io<'_, M>,
 ) -> Fate {
+    if flow.stage == Stage::PickedUp {
+        return pickup::carry(flow, shared, direction, &segment, frame, io);
+    }
     let flags = segment.flags;
     let nonsense = (flags.syn() && (flags.fin() || flags.rst())) || (flags.fin() && flags.rst());
     if nonsense || !(flags.syn() || flags.rst() || flags.ack()) {
@@ -47,6 +52,14 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     }
     if flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
         return close::receive(flow, shared, direction, segment, frame, io);
+    }
+    if let Err(anomaly) = check_timestamps(flow, direction, &segment) {
+        if anomaly == Anomaly::OldTimestamp && segment.seq_len() == 0 {
+            // An acknowledgement that a later one has overtaken: networks do that.
+            shared.counters.dropped_state += 1;
+            return Fate::Lives;
+        }
+        return drop_as(flow, shared, anomaly, direction, segment.seq);
     }
     let fate = data(flow, shared, direction, segment, frame, io);
     if fate == Fate::Lives { release(flow, shared, direction, io) } else { fate }
@@ -97,11 +110,9 @@ fn data<X: Matcher, M: Memory>(
     stream.window = segment.window;
 
     let bytes = io.pool.bytes_mut(&mut frame);
-    let mut edited = segment.options.unwanted && edit::sanitize_options(bytes, &mut segment);
-    if edit::clear_urgent(bytes, &mut segment) {
-        edited = true;
-        shared.anomaly(flow, Anomaly::Urgent, direction, flow.streams[direction.index()].next());
-    }
+    let mut edited = normalize(flow, shared, direction, &mut segment, bytes);
+    // Octets behind the packet are of no packet.
+    frame.truncate(segment.payload_end());
     let carries = segment.payload_len > 0 || segment.flags.fin();
     match placement {
         Placement::Ahead(offset) if carries => {
@@ -117,7 +128,14 @@ fn data<X: Matcher, M: Memory>(
         }
         Placement::Here { acked, forwarded, start } => {
             if let Some(stamps) = segment.options.timestamps {
-                flow.stream(direction).timestamp = stamps.value;
+                let newest = &mut flow.stream(direction).timestamp;
+                if SeqNum(*newest).ahead_of(SeqNum(stamps.value)) > 0 {
+                    // It waited while younger ones passed, and its receiver would take it for a very old one.
+                    edit::set_timestamp(io.pool.bytes_mut(&mut frame), &mut segment, *newest);
+                    edited = true;
+                } else {
+                    *newest = stamps.value;
+                }
             }
             in_order(flow, shared, direction, segment, frame, (acked, forwarded, start), edited, io)
         }
@@ -164,6 +182,20 @@ fn in_order<X: Matcher, M: Memory>(
         let bytes = io.pool.bytes_mut(&mut frame);
         frame_len = edit::cut(&mut bytes[..frame_len], &mut segment, forwarded);
         (new, fin, edited) = (0, false, true);
+    }
+    // What the receiver did not allow, and what it does not take in one piece: it may keep them or not (RFC 9293 section
+    // 3.10.7.4, "trim").
+    let mut limit = flow.streams[direction.index()].allowance();
+    let segment_limit = usize::from(flow.streams[direction.index()].segment_limit);
+    if forwarded + new > segment_limit || new > limit {
+        let anomaly = if new > limit { Anomaly::OutsideWindow } else { Anomaly::BeyondMss };
+        limit = limit.min(segment_limit.saturating_sub(forwarded));
+        shared.anomaly(flow, anomaly, direction, next);
+        if new > limit {
+            let bytes = io.pool.bytes_mut(&mut frame);
+            frame_len = edit::cut(&mut bytes[..frame_len], &mut segment, forwarded + limit);
+            (new, fin, edited) = (limit, false, true);
+        }
     }
     frame.truncate(frame_len);
 

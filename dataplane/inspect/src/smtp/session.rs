@@ -2,9 +2,10 @@
 
 use core::ops::Range;
 
+use super::chunk::{Chunk, Chunks};
 use super::command::{AUTH_LINE_LIMIT, LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
-use super::ext::Advertised;
+use super::ext::{Advertised, is_binary};
 use super::line::Line;
 use super::outstanding::{Expects, Outstanding, Overflow};
 use super::reply::Reader;
@@ -16,6 +17,8 @@ use crate::shelf::Shelf;
 pub enum ClientEvent {
     /// Their meaning depends on a reply that is still to come. Give them again after it.
     Blocked,
+    /// The same, of a BDAT line, which clients may send so early.
+    Early,
     /// A part of a command line, without its LF. [`Session::line`] has what is known of the line.
     Partial(usize),
     /// What completes a command line. The caller must say what became of it with [`Session::command`].
@@ -26,6 +29,8 @@ pub enum ClientEvent {
     Text(usize),
     /// A stuffed dot of a message, or what may become its end of data.
     Dot(usize),
+    /// Octets of a chunk (BDAT); `true` when they complete it, and the caller must confirm with [`Session::end_chunk`].
+    Chunk(usize, bool),
     /// What completes the end of data. The caller must confirm with [`Session::end_of_data`].
     EndOfData(usize),
     /// What completes something that some server takes for the end of data.
@@ -66,6 +71,8 @@ pub(super) enum Phase {
     Exchange,
     /// Octets are content.
     Content,
+    /// Octets are content, as many as BDAT said.
+    Chunk,
     /// A TLS record must come; this many octets of it have.
     Tls(u8),
     /// The next octet tells whether an AUTH that has succeeded began to encrypt.
@@ -81,9 +88,11 @@ pub struct Session {
     pub(super) reply_is_odd: bool,
     /// Parts of the client's and of the server's line that came in earlier calls.
     pub(super) held: [Option<Box<Line>>; 2],
-    pub(super) line_len: usize,
+    /// Octets of the line so far; no line is longer than 65,535 octets ([`AuthLines::limit`]).
+    pub(super) line_len: u16,
     pub(super) scanner: Scanner,
     pub(super) phase: Phase,
+    pub(super) chunks: Chunks,
     /// The client's last octet was a CR.
     cr: bool,
     /// What the client says next depends on the replies outstanding.
@@ -112,6 +121,7 @@ impl Default for Session {
             line_len: 0,
             scanner: Scanner::default(),
             phase: Phase::Command,
+            chunks: Chunks::default(),
             cr: false,
             waits: true,
             advertised: Advertised::default(),
@@ -156,6 +166,10 @@ impl Session {
                 Piece::End(len) => ClientEvent::EndOfData(len),
                 Piece::Smuggling(len) => ClientEvent::Smuggling(len),
             },
+            Phase::Chunk => {
+                let (len, complete) = self.chunks.take(bytes.len() as u64);
+                ClientEvent::Chunk(len as usize, complete)
+            }
             Phase::Tls(seen) => self.tls_piece(bytes, seen),
             // RFC 4422, 3.7: what is encrypted comes in buffers behind their length, four octets of which the first is 0
             // for all shorter than 16 MiB. A command begins with no such octet.
@@ -169,7 +183,7 @@ impl Session {
 
     fn command_piece(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
-        let start = self.line_len;
+        let start = self.line_len();
         let fault = fault_in(piece, self.cr).map(|wrong| wrong.behind(start));
         if start > 0 || !complete {
             let Some(held) = hold(&mut self.held[CLIENT], lines) else {
@@ -180,14 +194,25 @@ impl Session {
         let line = self.held[CLIENT].as_ref().map_or(piece, |held| held.bytes());
         let limit = line_limit(line, &self.advertised, auth);
         let len = start + piece.len();
+        if complete && !self.outstanding.is_empty() && self.is_early(line) {
+            if let Some(held) = self.held[CLIENT].as_deref_mut() {
+                held.truncate(start);
+            }
+            return ClientEvent::Early;
+        }
         match fault {
             Some(wrong) if wrong.at < limit => return ClientEvent::Fault(wrong.fault()),
             _ if len > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
             _ => {}
         }
-        self.line_len = len;
+        self.line_len = len as u16;
         self.cr = piece.ends_with(b"\r");
         if complete { ClientEvent::Command(piece.len()) } else { ClientEvent::Partial(piece.len()) }
+    }
+
+    /// Whether a command must not leave before the replies to those before it are known: BDAT, where it is offered.
+    fn is_early(&self, line: &[u8]) -> bool {
+        Verb::new(&line[word(line)]) == Verb::Bdat && self.advertised.has("CHUNKING")
     }
 
     /// The client's line as far as it is known, when `piece` is its last part; at most [`super::line::LINE_HELD`] octets.
@@ -199,7 +224,7 @@ impl Session {
     /// Octets of the client's line so far, the last part included.
     #[must_use]
     pub fn line_len(&self) -> usize {
-        self.line_len
+        usize::from(self.line_len)
     }
 
     /// The command line just completed leaves for the server as `verb`, or as [`Verb::Other`] if it was overwritten.
@@ -213,12 +238,23 @@ impl Session {
             Verb::Ehlo => Expects::Ehlo,
             Verb::Helo => Expects::Helo,
             Verb::Rset if !line.obeyed => Expects::Forget,
+            Verb::Mail if line.binary => Expects::Binary,
+            Verb::Mail | Verb::Rset => Expects::Fresh,
             Verb::Rcpt => Expects::Rcpt,
             Verb::Auth => Expects::Auth,
             Verb::StartTls => Expects::StartTls,
-            Verb::Bdat | Verb::Mail | Verb::Quit | Verb::Rset | Verb::Other => Expects::Plain,
+            Verb::Bdat | Verb::Quit | Verb::Other => Expects::Plain,
         };
-        self.outstanding.push(expects)?;
+        match (verb, line.chunk) {
+            (Verb::Bdat, Some(chunk)) => {
+                self.begin_chunk(chunk);
+                if chunk.len == 0 {
+                    self.end_chunk()?;
+                }
+            }
+            _ => self.outstanding.push(expects)?,
+        }
+        self.chunks.open &= verb != Verb::Rset;
         self.anew |= matches!(verb, Verb::Ehlo | Verb::Helo);
         self.layered = verb == Verb::Auth && line.layered;
         self.ends_group = line.ends_group;
@@ -241,7 +277,7 @@ impl Session {
 
     fn exchange_piece(&mut self, bytes: &[u8], auth: AuthLines) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
-        let start = self.line_len;
+        let start = self.line_len();
         let limit = auth.limit;
         match fault_in(piece, self.cr).map(|wrong| wrong.behind(start)) {
             Some(wrong) if wrong.at < limit => return ClientEvent::Fault(wrong.fault()),
@@ -259,7 +295,7 @@ impl Session {
                 _ => {}
             }
         }
-        self.line_len += piece.len();
+        self.line_len += piece.len() as u16;
         self.cr = piece.ends_with(b"\r");
         if complete {
             // The queue is empty here: the exchange began with its last reply.
@@ -284,6 +320,49 @@ impl Session {
         ClientEvent::Tls(len, len == expected.len())
     }
 
+    /// A chunk follows. Its command has no reply before its last octet has left, so it is not among those without one.
+    pub fn begin_chunk(&mut self, chunk: Chunk) {
+        self.chunks.begin(chunk);
+        self.chunks.open = true;
+        self.phase = Phase::Chunk;
+    }
+
+    /// The last octet of a chunk leaves for the server.
+    ///
+    /// # Errors
+    /// [`Overflow`] when too many commands are without reply; it must not leave.
+    pub fn end_chunk(&mut self) -> Result<(), Overflow> {
+        let last = self.chunks.is_last();
+        self.outstanding.push(if last { Expects::LastChunk } else { Expects::Chunk })?;
+        self.chunks.open = !last;
+        self.phase = Phase::Command;
+        Ok(())
+    }
+
+    /// Whether the chunk under way is its message's last.
+    #[must_use]
+    pub fn is_last_chunk(&self) -> bool {
+        self.chunks.is_last()
+    }
+
+    /// Whether a message in chunks has begun and neither ended nor been given up.
+    #[must_use]
+    pub fn is_chunking(&self) -> bool {
+        self.chunks.open
+    }
+
+    /// Whether the server is known to take a chunk for what it is; meaningful where every command has its reply.
+    #[must_use]
+    pub fn takes_chunks(&self) -> bool {
+        self.chunks.ready
+    }
+
+    /// Whether the message under way is binary, or may be by a reply that is still to come.
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.chunks.binary || self.outstanding.contains(Expects::Binary)
+    }
+
     /// The end of data just found leaves for the server.
     ///
     /// # Errors
@@ -297,16 +376,24 @@ impl Session {
     /// Whether the client's octets are content of a message.
     #[must_use]
     pub fn in_content(&self) -> bool {
-        self.phase == Phase::Content
+        matches!(self.phase, Phase::Content | Phase::Chunk)
+    }
+
+    /// Whether the client's octets are those of a chunk.
+    #[must_use]
+    pub fn in_chunk(&self) -> bool {
+        self.phase == Phase::Chunk
     }
 
     /// What matters of a command line, without its CRLF, beyond its verb.
     #[must_use]
-    pub fn shape(&self, line: &[u8]) -> Shape {
+    pub fn shape(&self, verb: Verb, line: &[u8]) -> Shape {
         let rest = line.get(word(line).end..).unwrap_or_default();
         Shape {
             obeyed: trim(rest).is_empty() && !self.outstanding.contains(Expects::Auth),
             one_step: auth_is_one_step(line),
+            chunk: (verb == Verb::Bdat).then(|| Chunk::parse(line).ok()).flatten(),
+            binary: verb == Verb::Mail && is_binary(line),
             ..Shape::default()
         }
     }
@@ -372,6 +459,10 @@ pub struct Shape {
     pub obeyed: bool,
     /// An AUTH that other commands may follow at once.
     pub one_step: bool,
+    /// What BDAT announces.
+    pub chunk: Option<Chunk>,
+    /// MAIL says that the message is binary.
+    pub binary: bool,
     /// An AUTH whose mechanism may encrypt what follows, which is let through.
     pub layered: bool,
     /// No command may follow before its reply, though the session could go on.

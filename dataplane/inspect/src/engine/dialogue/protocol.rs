@@ -9,7 +9,9 @@ use super::conduct::Conduct;
 use super::report::Judged;
 use crate::anomaly::Anomaly;
 use crate::event::{Kind, ReplyCode};
+use crate::smtp::chunk::{CHUNK_LIMIT, Chunk};
 use crate::smtp::ext::{self, Invalid, Scope, Wrong};
+use crate::smtp::session::Shape;
 use crate::smtp::{Session, Verb, argument, command, relay, sasl};
 use crate::unit::Direction;
 
@@ -34,6 +36,8 @@ pub(super) struct Asked<'a> {
     pub line: &'a [u8],
     /// That of MAIL or RCPT.
     pub path: &'a [u8],
+    /// What the session needs to know of it.
+    pub shape: Shape,
     /// Of the line.
     pub offset: u64,
 }
@@ -45,7 +49,7 @@ pub(super) fn protocol<X>(
     conduct: &mut Conduct,
     context: &mut Context<'_, X>,
 ) -> Ruling {
-    let Asked { verb, line, path, offset } = *asked;
+    let Asked { verb, line, path, offset, .. } = *asked;
     if !line.is_ascii()
         && let Some(ruling) = eight_bit(asked, session, conduct, context)
     {
@@ -66,6 +70,11 @@ pub(super) fn protocol<X>(
             }
             RelayProbes::Refuse => return Ruling::Close(Kind::SmtpRelayProbe, None, ReplyCode::Recipient),
         },
+        Verb::Bdat => return bdat(asked, session),
+        // RFC 3030, 3: what is binary cannot be sent as lines.
+        Verb::Data if session.is_binary() => {
+            return Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence);
+        }
         _ => {}
     }
     let scope = match context.rules.base() {
@@ -99,6 +108,26 @@ pub(super) fn protocol<X>(
         }
     }
     Ruling::Pass
+}
+
+/// A BDAT that the policy lets through. Every earlier command has its reply.
+fn bdat(asked: &Asked<'_>, session: &Session) -> Ruling {
+    let Asked { line, shape, offset, .. } = *asked;
+    let wrong = match (shape.chunk, Chunk::parse(line)) {
+        (Some(chunk), _) if chunk.len <= CHUNK_LIMIT => None,
+        (_, Err(wrong)) => Some(wrong),
+        (_, Ok(_)) => Some("BDAT ".len()..line.len()),
+    };
+    match wrong {
+        Some(at) => {
+            let start = offset + at.start as u64;
+            let judged = Judged::octets(Direction::ClientToServer, start, &line[at]);
+            Ruling::Refuse(Kind::SmtpInvalidParameter, judged, ReplyCode::BadParameter)
+        }
+        // No recipient, or a chunk that the server did not want: it may take this one for commands.
+        None if !session.takes_chunks() => Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence),
+        None => Ruling::Pass,
+    }
 }
 
 /// Octets of 128 and more (RFC 5321, 4.1.2; RFC 6531, 3.4).

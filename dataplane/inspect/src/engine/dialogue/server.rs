@@ -284,7 +284,9 @@ impl Dialogue {
                     return Err(Refusal { reply: passed.reply, passes: true });
                 }
             }
-            Answered::Data => self.begin_content(),
+            Answered::Data => self.begin_content(self.offsets[CLIENT]),
+            // What was read of the message is forgotten, as the server does.
+            Answered::ChunkRefused => self.content.end(context),
             Answered::EndOfData => {
                 if matches!(answer.code, 200..300) {
                     context.counters.smtp_messages += 1;
@@ -315,7 +317,9 @@ impl Dialogue {
                 let judged = Judged::at(Direction::ServerToClient, here);
                 let reply = ReplyCode::OutOfSync;
                 context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
-                return Err(Refusal { reply, passes: false });
+                // What a server says that gives up in the middle of a chunk (421 above all) is what its client asks for.
+                let passes = self.session.in_chunk() && answer.code >= 400;
+                return Err(Refusal { reply, passes });
             }
         }
         Ok(())
