@@ -47,7 +47,7 @@ impl Verb {
     /// The verb that `word` is, in whatever case.
     #[must_use]
     pub fn new(word: &[u8]) -> Self {
-        const VERBS: [(&[u8], Verb); 13] = [
+        const VERBS: [(&[u8], Verb); 15] = [
             (b"AUTH", Verb::Auth),
             (b"BDAT", Verb::Bdat),
             (b"DATA", Verb::Data),
@@ -61,6 +61,9 @@ impl Verb {
             (b"SEND", Verb::Mail),
             (b"SOML", Verb::Mail),
             (b"STARTTLS", Verb::StartTls),
+            // Exchange: the same under names of its own.
+            (b"X-ANONYMOUSTLS", Verb::StartTls),
+            (b"X-EXPS", Verb::Auth),
         ];
         VERBS.iter().find(|(text, _)| text.eq_ignore_ascii_case(word)).map_or(Verb::Other, |(_, verb)| *verb)
     }
