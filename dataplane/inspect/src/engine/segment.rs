@@ -9,7 +9,7 @@ use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
 use super::normalize::{check_timestamps, normalize};
-use super::order::{hold, keep, next_held};
+use super::order::{heard, hold, keep, next_held, probe};
 use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
@@ -61,15 +61,18 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         }
         return drop_as(flow, shared, anomaly, direction, segment.seq);
     }
-    let fate = data(flow, shared, direction, segment, frame, io);
     let stands_in = |flow: &Flow| flow.closing.as_ref().is_some_and(|closing| closing.stands_in());
+    let mut fate = data(flow, shared, direction, segment, frame, io);
     if fate != Fate::Lives || stands_in(flow) {
         return fate;
     }
-    let fate = release(flow, shared, direction, io);
+    fate = release(flow, shared, direction, io);
     let answers = direction == Direction::ServerToClient && kept(flow) == Some(true);
     if fate == Fate::Lives && answers && !stands_in(flow) {
-        return release(flow, shared, Direction::ClientToServer, io);
+        fate = release(flow, shared, Direction::ClientToServer, io);
+    }
+    if fate == Fate::Lives && !stands_in(flow) {
+        heard(flow, shared, direction.reverse(), io);
     }
     fate
 }
@@ -103,6 +106,9 @@ fn data<X: Matcher, M: Memory>(
 ) -> Fate {
     let placement = flow.stream(direction).place(segment.seq, usize::from(segment.payload_len));
     if placement == Placement::Outside {
+        if flow.stream(direction).is_ahead(segment.seq) {
+            probe(flow, shared, direction, io);
+        }
         return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
     }
     // What it acknowledges, of the other direction.
