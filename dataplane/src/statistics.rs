@@ -97,6 +97,11 @@ pub fn everything(board: &Board) -> Value {
             json!({
                 "busy_seconds": totals.busy_nanos as f64 / 1e9, "seconds": totals.total_nanos as f64 / 1e9,
                 "sleeps": totals.sleeps, "chunks": totals.chunks, "chunks_free": totals.chunks_free,
+                "handover": {
+                    "given": totals.handover.given, "taken": totals.handover.taken,
+                    "dropped": totals.handover.dropped, "returned": totals.handover.returned,
+                    "wakeups": totals.handover.rung, "surplus": totals.handover.surplus,
+                },
             })
         })
         .collect();

@@ -4,6 +4,7 @@ use artifact::model::InspectParameters;
 
 use super::close::Closing;
 use super::dialogue::Dialogue;
+use super::session::State;
 use crate::anomaly::Anomaly;
 use crate::event::{FlowEnd, FlowTag};
 use crate::tcp::Stream;
@@ -61,6 +62,8 @@ pub struct Flow {
     pub dialogue: Option<Dialogue>,
     /// Whether the server advertised enhanced status codes (kept when the dialogue is gone).
     pub enhanced_codes: bool,
+    /// The state in which its class counts it.
+    pub counted: State,
     /// Being refused, and how far that has come.
     pub closing: Option<Closing>,
     /// Index into the policy's session parameters.
@@ -71,7 +74,7 @@ pub struct Flow {
     pub last_heard: Instant,
     /// Totals for the audit trail.
     pub totals: FlowEnd,
-    /// When a SYN or RST was last questioned.
+    /// When a SYN or RST was last questioned, or a receiver was asked for its window.
     pub challenged: Option<Instant>,
     /// Anomalies already reported for this flow, one bit each.
     reported: u64,
@@ -94,6 +97,7 @@ impl Flow {
             template,
             dialogue: None,
             enhanced_codes: false,
+            counted: State::Opening,
             closing: None,
             parameters: 0,
             created: now,
