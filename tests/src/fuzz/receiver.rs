@@ -97,11 +97,14 @@ impl Receiver {
     }
 }
 
+/// Fragments of one packet by their first octet: octets, and whether another one follows.
+type Parts = BTreeMap<usize, (Vec<u8>, bool)>;
+
 /// Puts packets together whose fragments leave the gateway, and insists that these do not overlap: of those that do, every
 /// receiver makes something else (RFC 5722, RFC 1858, Novak 2005).
 #[derive(Debug, Default)]
 pub struct Reassembly {
-    packets: HashMap<Vec<u8>, BTreeMap<usize, (Vec<u8>, bool)>>,
+    packets: HashMap<Vec<u8>, Parts>,
 }
 
 impl Reassembly {
