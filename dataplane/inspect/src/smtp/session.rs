@@ -333,7 +333,7 @@ impl Session {
         let rest = line.get(word(line).end..).unwrap_or_default();
         Shape {
             obeyed: trim(rest).is_empty() && !self.outstanding.contains(Expects::Auth),
-            one_step: auth_is_one_step(line),
+            one_step: verb == Verb::Auth && auth_is_one_step(line),
             chunk: (verb == Verb::Bdat).then(|| Chunk::parse(line).ok()).flatten(),
             binary: verb == Verb::Mail && is_binary(line),
         }
@@ -403,6 +403,12 @@ pub(super) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
 
 /// The first octet that a line must not have. `cr`: the octet before was a CR.
 fn fault_in(piece: &[u8], cr: bool) -> Option<usize> {
+    // A line as it should be, without a branch for each octet.
+    if let (false, [text @ .., b'\r', b'\n']) = (cr, piece)
+        && text.iter().fold(true, |good, byte| good & (*byte >= b' ' && *byte != 127))
+    {
+        return None;
+    }
     let mut cr = cr;
     piece.iter().position(|byte| {
         let wrong = match byte {
