@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod growth;
 pub mod instructions;
 pub mod live;
+pub mod loss;
 pub mod machine;
 pub mod measure;
 pub mod patterns;

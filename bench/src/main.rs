@@ -12,7 +12,7 @@ use bench::pipeline::{self, Scale};
 use bench::plot::Plot;
 use bench::table::Report;
 use bench::traffic::{self, Profile, Traffic};
-use bench::{flows, growth, instructions, live, machine, stages, start};
+use bench::{flows, growth, instructions, live, loss, machine, stages, start};
 use clap::{Args, Parser, Subcommand};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -78,6 +78,9 @@ enum Command {
     Reload(Common),
     /// Instructions of a frame, held against the committed baseline (needs valgrind)
     Instructions(InstructionArgs),
+    /// Goodput over a network that loses and overtakes, beside a kernel bridge; as root, not part of `all`
+    #[command(after_help = "Example:\n  bench/run loss --quick")]
+    Loss(Common),
     /// Make a capture of mail sessions
     #[command(
         after_help = "Example:\n  bench/run traffic --profile attack --sessions 1000 --seed 7 -o attack.pcap"
@@ -128,7 +131,8 @@ fn main() -> ExitCode {
         | Command::Start(common)
         | Command::Wire(common)
         | Command::Latency(common)
-        | Command::Reload(common) => measure(&command, common),
+        | Command::Reload(common)
+        | Command::Loss(common) => measure(&command, common),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -175,6 +179,9 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
         if is_all || is_asked {
             report.sections.push(live::run(measure, scale)?);
         }
+    }
+    if matches!(command, Command::Loss(_)) {
+        report.sections.extend(loss::run(scale)?);
     }
     let stdout = io::stdout();
     let shown = if is_all && !common.verbose { report.summary() } else { report.clone() };

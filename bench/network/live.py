@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures on the wire: `bench/live wire|latency|reload [--quick]`, started by `bench/run`. Prints JSON.
+"""Measures on the wire: `bench/network/live.py wire|latency|reload [--quick]`, started by `bench/run`. Prints JSON.
 
 Client, gateway and server are network namespaces joined by veth, all on this machine's cores. What is compared with a kernel bridge
 in the gateway's place is measured in turn. Needs root, and postfix for smtp-source and smtp-sink."""
