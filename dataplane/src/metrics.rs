@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use artifact::settings::SIGNATURES;
 use inspect::anomaly::Anomaly;
 use inspect::event::EndReason;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
@@ -121,6 +122,10 @@ impl Page {
         for (anomaly, value) in Anomaly::ALL.iter().zip(sums.counters.anomalies) {
             let help = "What no honest peer does, and budgets that were hit.";
             self.counter("postern_anomalies_total", help, &[("kind", anomaly.label())], value);
+        }
+        for (row, value) in SIGNATURES.iter().zip(sums.counters.signatures) {
+            let help = "Refusals by signature.";
+            self.counter("postern_signature_hits_total", help, &[("id", &row.id.to_string())], value);
         }
         let matcher = &sums.matcher;
         self.counter("postern_matcher_scans_total", "Calls of the pattern matcher.", &[], matcher.scans);

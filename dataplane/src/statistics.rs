@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use artifact::settings::SIGNATURES;
 use inspect::anomaly::Anomaly;
 use inspect::event::{EndReason, Kind};
 use serde_json::{Map, Value, json};
@@ -28,6 +29,9 @@ pub fn counters(board: &Board) -> Value {
         ),
         "anomalies": table(
             &mut Anomaly::ALL.iter().zip(sums.counters.anomalies).map(|(a, count)| (a.label().to_owned(), count))
+        ),
+        "signatures": table(
+            &mut SIGNATURES.iter().zip(sums.counters.signatures).map(|(row, count)| (row.id.to_string(), count))
         ),
         "matcher": {
             "scans": sums.matcher.scans,

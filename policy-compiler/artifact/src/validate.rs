@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::defence::{Defences, MAX_LIMIT};
 use crate::model::{
     AccessEntry, AddressMatch, Condition, Form, InspectParameters, Path, Policy, Thresholds, TopAction,
 };
@@ -257,7 +258,19 @@ fn validate_smtp(smtp: &SmtpPolicy, index: usize) -> Outcome {
             }
         }
     }
+    validate_defences(&smtp.settings.defences, place)?;
     validate_databases(smtp, index)
+}
+
+fn validate_defences(defences: &Defences, place: impl Fn() -> String) -> Outcome {
+    let Defences { auth_line_limit, allowed_verbs, spam_recipients, limits, .. } = defences;
+    ensure((512..=65_535).contains(auth_line_limit), &place, "an AUTH line has an impossible limit")?;
+    ensure((1..=65_535).contains(spam_recipients), &place, "a message of spam has an impossible size")?;
+    let sorted = allowed_verbs.windows(2).all(|pair| pair[0] < pair[1]);
+    ensure(sorted, &place, "groups of verbs are out of order")?;
+    let good =
+        limits.rows().into_iter().filter_map(|(.., value)| value).all(|n| (1..=MAX_LIMIT).contains(&n));
+    ensure(good, &place, "a limit is 0 or too high")
 }
 
 fn validate_databases(smtp: &SmtpPolicy, index: usize) -> Outcome {

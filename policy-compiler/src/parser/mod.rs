@@ -7,6 +7,7 @@
 mod access_list;
 mod class_map;
 mod compat;
+mod defence;
 mod inspect;
 mod parameter_map;
 mod policy_map;
@@ -116,16 +117,24 @@ impl Mode {
             }
             Mode::SmtpParameters(_) => &[
                 "alert",
+                "allow-verbs",
                 "audit-trail",
+                "auth",
+                "auth-line-limit",
                 "base",
                 "chunking",
-                "end",
                 "decode",
+                "eight-bit",
+                "end",
                 "end-of-data",
                 "exit",
+                "limit",
                 "max-data",
+                "relay-probes",
+                "sasl-layers",
                 "signature",
                 "starttls",
+                "synchronization",
             ],
             Mode::TopPolicy(_) => &["class", "description", "end", "exit"],
             Mode::TopUse(..) => &[

@@ -36,8 +36,12 @@ pub struct Answer {
 pub enum Answered {
     /// Something that changes nothing.
     Plain,
-    /// EHLO, HELO or RSET: accepted, the mail transaction is forgotten.
+    /// EHLO: accepted, its keywords have been said and the mail transaction is forgotten.
+    Greeted,
+    /// HELO or RSET: accepted, the mail transaction is forgotten.
     Forgotten,
+    /// AUTH, which failed or was given up.
+    AuthFailed,
     /// RCPT; `refused` when because of its address.
     Rcpt {
         /// Whether the recipient counts as invalid.
@@ -112,6 +116,7 @@ impl Session {
         let last = self.reply.is_last();
         let code = self.reply.code();
         let refused = self.reply.refuses_address();
+        self.reply_is_odd = self.reply.is_odd();
         self.reply.end_line();
         last.then(|| Answer { code, to: self.answered(code, refused) })
     }
@@ -140,11 +145,23 @@ impl Session {
                 Answered::StartTls
             }
             (Some(Expects::StartTls), 200..300) => Answered::OutOfStep,
-            (Some(Expects::Ehlo | Expects::Helo), _) if positive => {
+            (Some(Expects::Ehlo), _) if positive => {
+                self.greeted();
+                self.chunks.forget();
+                Answered::Greeted
+            }
+            (Some(Expects::Helo), _) if positive => {
                 self.greeted();
                 self.chunks.forget();
                 Answered::Forgotten
             }
+            (Some(Expects::Auth), _) if positive => {
+                if self.layered && self.outstanding.is_empty() && self.line_len == 0 {
+                    self.phase = Phase::Layer;
+                }
+                Answered::Plain
+            }
+            (Some(Expects::Auth), _) => Answered::AuthFailed,
             (Some(Expects::Forget), _) if positive => {
                 self.chunks.forget();
                 Answered::Forgotten

@@ -10,6 +10,7 @@
 //! it (`chunk.rs`).
 
 pub mod answer;
+pub mod argument;
 pub mod chunk;
 pub mod command;
 pub mod content;
@@ -17,7 +18,9 @@ pub mod ext;
 pub mod line;
 pub mod outstanding;
 pub mod path;
+pub mod relay;
 pub mod reply;
+pub mod sasl;
 pub mod session;
 pub mod signature;
 

@@ -3,12 +3,13 @@
 use core::ops::Range;
 
 use super::chunk::{Chunk, Chunks};
-use super::command::{LINE_LIMIT, Verb, auth_is_one_step, trim, word};
+use super::command::{AUTH_LINE_LIMIT, LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
 use super::ext::{Advertised, is_binary};
 use super::line::Line;
 use super::outstanding::{Expects, Outstanding, Overflow};
 use super::reply::Reader;
+use super::sasl::ExchangeLine;
 use crate::shelf::Shelf;
 
 /// What the client's next octets are. Lengths are octets of the bytes just given, and never 0.
@@ -36,6 +37,8 @@ pub enum ClientEvent {
     Smuggling(usize),
     /// The start of TLS, as it must be after an accepted STARTTLS; `true` when enough of it has been seen.
     Tls(usize, bool),
+    /// The start of what an AUTH mechanism encrypts.
+    Layer(usize),
     /// Something that must not pass.
     Fault(Fault),
 }
@@ -43,9 +46,15 @@ pub enum ClientEvent {
 /// What must not pass. Positions are octets of the line, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A CR or LF that is not part of CRLF, or another control character, at this position of a command line (RFC
-    /// 5321, 2.3.8 and 4.1.2). Two servers would see two different commands.
+    /// A CR or LF that is not part of CRLF, found at this position of a line (RFC 5321, 2.3.8). Two servers would see two
+    /// different commands.
+    LineEnd(usize),
+    /// NUL or another control character at this position of a line (RFC 5321, 4.1.2).
     Octet(usize),
+    /// A line of an AUTH exchange that is neither base64 nor `*` (RFC 4954, section 4); of this many octets, CRLF included.
+    Base64(usize),
+    /// One whose base64 does not come in groups of four; likewise.
+    OddBase64(usize),
     /// The line has more octets than this, its limit.
     TooLong(usize),
     /// A line must be remembered and there is no room.
@@ -66,6 +75,8 @@ pub(super) enum Phase {
     Chunk,
     /// A TLS record must come; this many octets of it have.
     Tls(u8),
+    /// The next octet tells whether an AUTH that has succeeded began to encrypt.
+    Layer,
 }
 
 /// One session.
@@ -73,9 +84,11 @@ pub(super) enum Phase {
 pub struct Session {
     pub(super) outstanding: Outstanding,
     pub(super) reply: Reader,
+    /// The reply line just completed has an odd code.
+    pub(super) reply_is_odd: bool,
     /// Parts of the client's and of the server's line that came in earlier calls.
     pub(super) held: [Option<Box<Line>>; 2],
-    /// Octets of the line so far; no line is longer than [`super::command::AUTH_LINE_LIMIT`].
+    /// Octets of the line so far; no line is longer than 65,535 octets ([`AuthLines::limit`]).
     pub(super) line_len: u16,
     pub(super) scanner: Scanner,
     pub(super) phase: Phase,
@@ -88,6 +101,12 @@ pub struct Session {
     advertised: Advertised,
     /// An EHLO or HELO has left: what the server offered before is void once it agrees.
     anew: bool,
+    /// The AUTH under way may end in encryption.
+    pub(super) layered: bool,
+    /// The line of an AUTH exchange under way.
+    exchange: ExchangeLine,
+    /// The command that left last must be the last of a group (RFC 2920, 3.1).
+    ends_group: bool,
 }
 
 impl Default for Session {
@@ -97,6 +116,7 @@ impl Default for Session {
         Self {
             outstanding,
             reply: Reader::default(),
+            reply_is_odd: false,
             held: [None, None],
             line_len: 0,
             scanner: Scanner::default(),
@@ -106,7 +126,25 @@ impl Default for Session {
             waits: true,
             advertised: Advertised::default(),
             anew: false,
+            layered: false,
+            exchange: ExchangeLine::default(),
+            ends_group: false,
         }
+    }
+}
+
+/// What a policy says of AUTH lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthLines {
+    /// Octets they may have, CRLF included.
+    pub limit: usize,
+    /// Base64 in an exchange must come in groups of four.
+    pub groups_of_four: bool,
+}
+
+impl Default for AuthLines {
+    fn default() -> Self {
+        Self { limit: AUTH_LINE_LIMIT, groups_of_four: false }
     }
 }
 
@@ -115,13 +153,13 @@ pub(super) const SERVER: usize = 1;
 
 impl Session {
     /// What `bytes` of the client, which are not empty, start with.
-    pub fn client(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ClientEvent {
+    pub fn client(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {
         if self.waits && !self.outstanding.is_empty() {
             return ClientEvent::Blocked;
         }
         match self.phase {
-            Phase::Command => self.command_piece(bytes, lines),
-            Phase::Exchange => self.exchange_piece(bytes),
+            Phase::Command => self.command_piece(bytes, auth, lines),
+            Phase::Exchange => self.exchange_piece(bytes, auth),
             Phase::Content => match self.scanner.next(bytes) {
                 Piece::Text(len) => ClientEvent::Text(len),
                 Piece::Dot(len) => ClientEvent::Dot(len),
@@ -133,13 +171,20 @@ impl Session {
                 ClientEvent::Chunk(len as usize, complete)
             }
             Phase::Tls(seen) => self.tls_piece(bytes, seen),
+            // RFC 4422, 3.7: what is encrypted comes in buffers behind their length, four octets of which the first is 0
+            // for all shorter than 16 MiB. A command begins with no such octet.
+            Phase::Layer if bytes[0] == 0 => ClientEvent::Layer(bytes.len()),
+            Phase::Layer => {
+                self.phase = Phase::Command;
+                self.command_piece(bytes, auth, lines)
+            }
         }
     }
 
-    fn command_piece(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ClientEvent {
+    fn command_piece(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
         let start = self.line_len();
-        let fault = fault_in(piece, self.cr).map(|at| start + at);
+        let fault = fault_in(piece, self.cr).map(|wrong| wrong.behind(start));
         if start > 0 || !complete {
             let Some(held) = hold(&mut self.held[CLIENT], lines) else {
                 return ClientEvent::Fault(Fault::NoRoom);
@@ -147,7 +192,7 @@ impl Session {
             held.append(piece);
         }
         let line = self.held[CLIENT].as_ref().map_or(piece, |held| held.bytes());
-        let limit = line_limit(line, &self.advertised);
+        let limit = line_limit(line, &self.advertised, auth);
         let len = start + piece.len();
         if complete && !self.outstanding.is_empty() && self.is_early(line) {
             if let Some(held) = self.held[CLIENT].as_deref_mut() {
@@ -156,7 +201,7 @@ impl Session {
             return ClientEvent::Early;
         }
         match fault {
-            Some(at) if at < limit => return ClientEvent::Fault(Fault::Octet(at)),
+            Some(wrong) if wrong.at < limit => return ClientEvent::Fault(wrong.fault()),
             _ if len > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
             _ => {}
         }
@@ -211,6 +256,8 @@ impl Session {
         }
         self.chunks.open &= verb != Verb::Rset;
         self.anew |= matches!(verb, Verb::Ehlo | Verb::Helo);
+        self.layered = verb == Verb::Auth && line.layered;
+        self.ends_group = line.ends_group;
         // RFC 2920, 3.1: these must be the last of a group, because what follows depends on their reply.
         self.waits = match verb {
             Verb::Data | Verb::Ehlo | Verb::Helo | Verb::StartTls => true,
@@ -228,14 +275,25 @@ impl Session {
         self.cr = false;
     }
 
-    fn exchange_piece(&mut self, bytes: &[u8]) -> ClientEvent {
+    fn exchange_piece(&mut self, bytes: &[u8], auth: AuthLines) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
         let start = self.line_len();
-        let limit = Verb::Auth.line_limit();
-        match fault_in(piece, self.cr) {
-            Some(at) if start + at < limit => return ClientEvent::Fault(Fault::Octet(start + at)),
+        let limit = auth.limit;
+        match fault_in(piece, self.cr).map(|wrong| wrong.behind(start)) {
+            Some(wrong) if wrong.at < limit => return ClientEvent::Fault(wrong.fault()),
             _ if start + piece.len() > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
             _ => {}
+        }
+        self.exchange.push(piece);
+        if complete {
+            let len = start + piece.len();
+            match core::mem::take(&mut self.exchange) {
+                line if !line.is_legal() => return ClientEvent::Fault(Fault::Base64(len)),
+                line if auth.groups_of_four && !line.is_whole() => {
+                    return ClientEvent::Fault(Fault::OddBase64(len));
+                }
+                _ => {}
+            }
         }
         self.line_len += piece.len() as u16;
         self.cr = piece.ends_with(b"\r");
@@ -333,9 +391,10 @@ impl Session {
         let rest = line.get(word(line).end..).unwrap_or_default();
         Shape {
             obeyed: trim(rest).is_empty() && !self.outstanding.contains(Expects::Auth),
-            one_step: auth_is_one_step(line),
+            one_step: verb == Verb::Auth && auth_is_one_step(line),
             chunk: (verb == Verb::Bdat).then(|| Chunk::parse(line).ok()).flatten(),
             binary: verb == Verb::Mail && is_binary(line),
+            ..Shape::default()
         }
     }
 
@@ -365,10 +424,23 @@ impl Session {
         self.phase == Phase::Exchange
     }
 
+    /// Whether a command that begins now comes too early: the one before it ends its group, or the server does not take groups
+    /// (RFC 2920, 3.1), and there are replies to come.
+    #[must_use]
+    pub fn is_out_of_turn(&self) -> bool {
+        !self.outstanding.is_empty() && (self.ends_group || !self.advertised.takes_groups())
+    }
+
     /// Whether every command has its reply.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.outstanding.is_empty()
+    }
+
+    /// Whether the reply line just completed has a code that RFC 5321, 4.2 does not know, or another than the lines before it.
+    #[must_use]
+    pub fn reply_is_odd(&self) -> bool {
+        self.reply_is_odd
     }
 
     /// Gives back what is held.
@@ -391,6 +463,10 @@ pub struct Shape {
     pub chunk: Option<Chunk>,
     /// MAIL says that the message is binary.
     pub binary: bool,
+    /// An AUTH whose mechanism may encrypt what follows, which is let through.
+    pub layered: bool,
+    /// No command may follow before its reply, though the session could go on.
+    pub ends_group: bool,
 }
 
 /// The octets through the first LF, and whether there is one.
@@ -401,28 +477,62 @@ pub(super) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
     }
 }
 
+/// An octet that a line must not have.
+#[derive(Debug, Clone, Copy)]
+struct Wrong {
+    at: usize,
+    line_end: bool,
+}
+
+impl Wrong {
+    fn behind(self, start: usize) -> Self {
+        Self { at: self.at + start, ..self }
+    }
+
+    fn fault(self) -> Fault {
+        if self.line_end { Fault::LineEnd(self.at) } else { Fault::Octet(self.at) }
+    }
+}
+
 /// The first octet that a line must not have. `cr`: the octet before was a CR.
-fn fault_in(piece: &[u8], cr: bool) -> Option<usize> {
-    let mut cr = cr;
-    piece.iter().position(|byte| {
-        let wrong = match byte {
-            b'\n' => !cr,
-            _ if cr => true,
-            b'\r' | b'\t' => false,
-            0..=31 | 127 => true,
-            _ => false,
-        };
-        cr = *byte == b'\r';
-        wrong
-    })
+fn fault_in(piece: &[u8], cr: bool) -> Option<Wrong> {
+    // A line as it should be, without a branch for each octet.
+    if let (false, [text @ .., b'\r', b'\n']) = (cr, piece)
+        && text.iter().fold(true, |good, byte| good & (*byte >= b' ' && *byte != 127))
+    {
+        return None;
+    }
+    let mut at = 0;
+    if cr {
+        if piece.first() != Some(&b'\n') {
+            return (!piece.is_empty()).then_some(Wrong { at: 0, line_end: true });
+        }
+        at = 1;
+    }
+    while let Some(len) = piece[at..].iter().position(|byte| matches!(byte, 0..=31 | 127) && *byte != b'\t') {
+        at += len;
+        match (piece[at], piece.get(at + 1)) {
+            (b'\r', Some(b'\n')) => at += 2,
+            (b'\r', None) => return None,
+            (b'\r', Some(_)) => return Some(Wrong { at: at + 1, line_end: true }),
+            (byte, _) => return Some(Wrong { at, line_end: byte == b'\n' }),
+        }
+    }
+    None
 }
 
 /// The limit of a line. Its verb counts only if it ends within [`LINE_LIMIT`], so that the answer does not depend on how
 /// much of the line is known.
-fn line_limit(line: &[u8], advertised: &Advertised) -> usize {
+fn line_limit(line: &[u8], advertised: &Advertised, auth: AuthLines) -> usize {
     let head = &line[..line.len().min(LINE_LIMIT)];
     let verb = word(head);
-    if verb.end < head.len() { advertised.line_limit(Verb::new(&head[verb])) } else { LINE_LIMIT }
+    if verb.end == head.len() {
+        return LINE_LIMIT;
+    }
+    match Verb::new(&head[verb]) {
+        Verb::Auth => auth.limit,
+        verb => advertised.line_limit(verb),
+    }
 }
 
 pub(super) fn hold<'a>(slot: &'a mut Option<Box<Line>>, lines: &mut Shelf<Line>) -> Option<&'a mut Line> {

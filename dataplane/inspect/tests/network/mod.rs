@@ -139,8 +139,7 @@ impl<X: Matcher> Network<X> {
         let Some((_, limit)) = limit else { return vec![frame] };
         let mut pieces = Vec::new();
         let mut rest = frame;
-        loop {
-            let Ok(Packet::Tcp(segment)) = wire::parse(&rest, Checksums::Trust) else { break };
+        while let Ok(Packet::Tcp(segment)) = wire::parse(&rest, Checksums::Trust) {
             if usize::from(segment.payload_len) <= *limit {
                 break;
             }

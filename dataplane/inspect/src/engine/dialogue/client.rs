@@ -1,8 +1,9 @@
 //! What the client says: command lines, and what they may not be.
 
 use artifact::settings::EndOfData;
-use artifact::smtp::{Base, Region};
+use artifact::smtp::Region;
 
+use super::protocol::{Asked, ends_group, is_foreign, may_hide, protocol};
 use super::reading::block;
 use super::report::{self, Judged};
 use super::{CLIENT, Context, Dialogue, Next, Passage};
@@ -10,17 +11,16 @@ use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
 use crate::rewrite::mask;
 use crate::scan::Matcher;
-use crate::smtp::chunk::{CHUNK_LIMIT, Chunk};
-use crate::smtp::ext::{self, Invalid, Scope, Wrong};
+use crate::smtp::chunk::Chunk;
 use crate::smtp::line::without_end;
-use crate::smtp::session::Shape;
+use crate::smtp::session::{AuthLines, Shape};
 use crate::smtp::signature::{self, Seen};
 use crate::smtp::{ClientEvent, Fault, Verb, path, word};
 use crate::unit::Direction;
-use crate::verdict::{Cause, Observation, Outcome, Rules};
+use crate::verdict::{Cause, ODD_BASE64, Observation, Outcome, Rules};
 
 /// What is done about a command line.
-enum Ruling {
+pub(super) enum Ruling {
     Pass,
     /// Overwrite it; `Some` is the class that wants it, `None` the base.
     Mask(Option<Cause>),
@@ -36,15 +36,23 @@ impl Dialogue {
         context: &mut Context<'_, X>,
     ) -> Passage {
         let mut at = 0;
+        let auth = AuthLines {
+            limit: context.rules.auth_line_limit(),
+            groups_of_four: context.rules.wants_groups_of_four(),
+        };
         while at < bytes.len() {
             let here = self.offsets[CLIENT] + at as u64;
-            let event = self.session.client(&bytes[at..], &mut context.stores.lines);
+            let event = self.session.client(&bytes[at..], auth, &mut context.stores.lines);
             self.early &= event == ClientEvent::Blocked;
             match event {
                 ClientEvent::Blocked => {
                     if !self.early {
                         self.early = true;
                         context.anomaly(Anomaly::EarlyClientData, Direction::ClientToServer, here);
+                    }
+                    if context.rules.is_strict_about_turns() {
+                        let reply = self.out_of_step(here, context);
+                        return self.refused(at, reply, context);
                     }
                     return Passage { forward: at, next: Next::Wait };
                 }
@@ -98,11 +106,9 @@ impl Dialogue {
                 }
                 ClientEvent::Tls(len, false) => at += len,
                 ClientEvent::Tls(_, true) => {
-                    self.release(context);
-                    self.gate = super::Gate::Opaque;
-                    context.counters.smtp_opaque += 1;
-                    return Passage { forward: bytes.len(), next: Next::Opaque };
+                    return self.opaque(bytes.len(), context);
                 }
+                ClientEvent::Layer(_) => return self.opaque(bytes.len(), context),
                 ClientEvent::Fault(fault) => {
                     let reply = self.fault(fault, &bytes[at..], here, context);
                     return self.refused(at, reply, context);
@@ -110,6 +116,22 @@ impl Dialogue {
             }
         }
         Passage { forward: at, next: Next::Go }
+    }
+
+    /// No octet of either direction is judged from here on.
+    fn opaque<X: Matcher>(&mut self, forward: usize, context: &mut Context<'_, X>) -> Passage {
+        self.release(context);
+        self.gate = super::Gate::Opaque;
+        context.counters.smtp_opaque += 1;
+        Passage { forward, next: Next::Opaque }
+    }
+
+    /// The client does not wait for its turn.
+    fn out_of_step<X: Matcher>(&mut self, here: u64, context: &mut Context<'_, X>) -> ReplyCode {
+        let reply = ReplyCode::OutOfSync;
+        let judged = Judged::at(Direction::ClientToServer, here);
+        context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
+        reply
     }
 
     /// A part of a line: its verb is compared as its letters arrive.
@@ -157,12 +179,32 @@ impl Dialogue {
         let judged = Judged::command(here - start as u64, line, len);
         let path = if matches!(verb, Verb::Mail | Verb::Rcpt) { path::path(line) } else { b"" };
         let blank = verb_at.start == line.len();
+        let junk = self.conduct.command(verb, rules);
+        // Nothing to be asked about the verbs of nearly every command.
+        let usual = matches!(
+            verb,
+            Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Rset | Verb::Quit | Verb::Ehlo | Verb::Helo
+        );
+        let out_of_turn = self.session.is_out_of_turn();
+        if out_of_turn && !rules.is_strict_about_turns() {
+            self.conduct.anomaly(Anomaly::OutOfTurn, Direction::ClientToServer, here, context);
+        }
 
-        let shape = self.session.shape(verb, line);
+        let shape = Shape {
+            layered: may_hide(verb, line),
+            ends_group: ends_group(verb, name),
+            ..self.session.shape(verb, line)
+        };
         let offered = rules.chunking() && self.session.advertised().has("CHUNKING");
         let ruling = if verb == Verb::Bdat && !offered {
             // Overwritten, its payload would reach the server as commands (RFC 3030, 4.2 warns of it).
             Ruling::Close(Kind::SmtpInvalidCommand, None, ReplyCode::NotImplemented)
+        } else if verb == Verb::Other && is_foreign(line, name) {
+            Ruling::Close(Kind::SmtpInvalidCommand, None, ReplyCode::NotImplemented)
+        } else if out_of_turn && rules.is_strict_about_turns() {
+            Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::OutOfSync)
+        } else if let Some(passed) = junk {
+            Ruling::Refuse(Kind::SmtpLimit, passed.judged(here - start as u64), passed.reply)
         } else if self.session.is_chunking() && !may_stand_between_chunks(verb, name, shape) {
             // A server that refuses it may take the next chunk for commands, whether it was overwritten or not.
             Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence)
@@ -184,16 +226,22 @@ impl Dialogue {
             let outcome =
                 rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
             match outcome {
+                Outcome::Pass if !usual && rules.is_denied(name) => Ruling::Mask(None),
                 Outcome::Pass | Outcome::Allow => {
                     let recipient_count = self.facts.recipient_count;
                     let len = self.session.line_len();
-                    let seen = Seen::Command { verb, word: name, line, len, path, recipient_count };
+                    let spam_recipients = rules.spam_recipients();
+                    let seen =
+                        Seen::Command { verb, word: name, line, len, path, recipient_count, spam_recipients };
                     match signature::find(&seen, rules.signatures()) {
                         Some(id) => {
                             let judged = Judged { signature: Some(id), ..judged };
                             Ruling::Refuse(Kind::SmtpSignature, judged, ReplyCode::Policy)
                         }
-                        None => self.protocol(verb, line, shape, here - start as u64, rules),
+                        None => {
+                            let asked = Asked { verb, line, path, shape, offset: here - start as u64 };
+                            protocol(&asked, &self.session, &mut self.conduct, context)
+                        }
                     }
                 }
                 Outcome::Mask(cause) if verb == Verb::Bdat || self.session.is_chunking() => {
@@ -249,57 +297,6 @@ impl Dialogue {
                 self.swallow_chunk(offered, shape);
                 Err(reply)
             }
-        }
-    }
-
-    /// What the protocol itself says of a command that the policy lets through; `offset` is its line's.
-    fn protocol(&self, verb: Verb, line: &[u8], shape: Shape, offset: u64, rules: &Rules) -> Ruling {
-        match verb {
-            Verb::Mail | Verb::Rcpt => {}
-            Verb::Bdat => return self.bdat(line, shape, offset),
-            // RFC 3030, 3: what is binary cannot be sent as lines.
-            Verb::Data if self.session.is_binary() => {
-                return Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence);
-            }
-            _ => return Ruling::Pass,
-        }
-        if verb == Verb::Mail && rules.requires_tls() {
-            return Ruling::Close(Kind::SmtpTlsRequired, None, ReplyCode::TlsRequired);
-        }
-        let scope = match rules.base() {
-            Base::Smtp => Scope::Nothing,
-            Base::Esmtp => Scope::Supported,
-            Base::None => Scope::Advertised,
-        };
-        let Err(Invalid { at, why }) = ext::check(line, verb, scope, self.session.advertised()) else {
-            return Ruling::Pass;
-        };
-        let reply = match why {
-            Wrong::Unknown => ReplyCode::UnknownParameter,
-            Wrong::Value => ReplyCode::BadParameter,
-        };
-        let judged = Judged::octets(Direction::ClientToServer, offset + at.start as u64, &line[at]);
-        Ruling::Refuse(Kind::SmtpInvalidParameter, judged, reply)
-    }
-
-    /// A BDAT that the policy lets through. Every earlier command has its reply.
-    fn bdat(&self, line: &[u8], shape: Shape, offset: u64) -> Ruling {
-        let wrong = match (shape.chunk, Chunk::parse(line)) {
-            (Some(chunk), _) if chunk.len <= CHUNK_LIMIT => None,
-            (_, Err(wrong)) => Some(wrong),
-            (_, Ok(_)) => Some("BDAT ".len()..line.len()),
-        };
-        match wrong {
-            Some(at) => {
-                let start = offset + at.start as u64;
-                let judged = Judged::octets(Direction::ClientToServer, start, &line[at]);
-                Ruling::Refuse(Kind::SmtpInvalidParameter, judged, ReplyCode::BadParameter)
-            }
-            // No recipient, or a chunk that the server did not want: it may take this one for commands.
-            None if !self.session.takes_chunks() => {
-                Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence)
-            }
-            None => Ruling::Pass,
         }
     }
 
@@ -360,9 +357,22 @@ impl Dialogue {
         // What an AUTH exchange says is a password, and not shown.
         let held = if self.session.in_exchange() { &[] } else { self.session.line(rest) };
         let (kind, judged, reply) = match fault {
-            Fault::Octet(at) => {
+            Fault::LineEnd(at) | Fault::Octet(at) => {
                 let line = &held[..at.min(held.len())];
-                (Kind::SmtpInvalidCommand, Judged::command(start, line, at), ReplyCode::Line)
+                let reply = if matches!(fault, Fault::Octet(_)) { ReplyCode::Octet } else { ReplyCode::Line };
+                (Kind::SmtpInvalidCommand, Judged::command(start, line, at), reply)
+            }
+            Fault::Base64(len) | Fault::OddBase64(len) => {
+                let judged = Judged {
+                    value_len: len.saturating_sub(2),
+                    ..Judged::at(Direction::ClientToServer, start)
+                };
+                if matches!(fault, Fault::Base64(_)) {
+                    (Kind::SmtpInvalidParameter, judged, ReplyCode::Base64)
+                } else {
+                    let judged = Judged { signature: Some(ODD_BASE64), ..judged };
+                    (Kind::SmtpSignature, judged, ReplyCode::Policy)
+                }
             }
             Fault::TooLong(limit) => {
                 let line = &held[..limit.min(held.len())];

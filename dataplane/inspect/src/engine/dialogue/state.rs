@@ -12,7 +12,7 @@ impl Dialogue {
             Direction::ClientToServer => CLIENT,
             Direction::ServerToClient => SERVER,
         };
-        self.masking[side].is_some()
+        self.masking[side].is_some() || (side == SERVER && self.mechanisms_masked)
     }
 
     /// Whether octets that were to be kept ([`super::Next::Keep`]) can be taken now; `None` if there are none.
