@@ -137,6 +137,9 @@ fn data<X: Matcher, M: Memory>(
             hold(flow, shared, direction, &segment, frame, offset, io)
         }
         Placement::Ahead(_) | Placement::Outside => {
+            if let Some(stamps) = segment.options.timestamps {
+                flow.stream(direction).stamped(stamps.value);
+            }
             // An acknowledgement from behind lost octets carries none itself.
             leave(flow, shared, direction, &segment, frame, edited, io);
             Fate::Lives
@@ -150,6 +153,7 @@ fn data<X: Matcher, M: Memory>(
                     edited = true;
                 } else {
                     *newest = stamps.value;
+                    flow.stream(direction).stamped(stamps.value);
                 }
             }
             in_order(flow, shared, direction, segment, frame, (acked, forwarded, start), edited, io)
