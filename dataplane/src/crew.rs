@@ -270,6 +270,7 @@ impl Crew<'_> {
             flow_limit: usize::try_from(limits.flow_limit).unwrap_or(usize::MAX),
             hash_key: random_key(),
             verify_checksums: self.config.checksum == Checksum::Verify,
+            worker_count: self.config.worker_count,
             flow_id_start: number as u64 + 1,
             flow_id_step: u64::from(self.config.worker_count),
             ..Config::default()

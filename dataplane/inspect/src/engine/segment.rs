@@ -8,7 +8,7 @@ use super::close;
 use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
-use super::order::{heard, hold, next_held};
+use super::order::{heard, hold, is_premature, next_held};
 use super::{Fate, Io, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
@@ -90,6 +90,7 @@ fn data<X: Matcher, M: Memory>(
         return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
     }
     // What it acknowledges, of the other direction.
+    let acked_before = flow.streams[direction.reverse().index()].acked();
     let effect =
         flow.streams[direction.reverse().index()].acknowledge(segment.ack, segment.window, &mut shared.spare);
     if matches!(effect, AckEffect::Unsent | AckEffect::Ancient) {
@@ -101,6 +102,10 @@ fn data<X: Matcher, M: Memory>(
     flow.last_heard = io.now;
     let stream = flow.stream(direction);
     stream.window = segment.window;
+    if is_premature(flow, direction.reverse(), &segment, io.pool.bytes(&frame), acked_before) {
+        shared.counters.dropped_premature += 1;
+        return Fate::Lives;
+    }
 
     let bytes = io.pool.bytes_mut(&mut frame);
     let mut edited = segment.options.unwanted && edit::sanitize_options(bytes, &mut segment);
