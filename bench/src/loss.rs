@@ -52,7 +52,8 @@ pub fn run(scale: Scale) -> Result<Vec<Section>, String> {
 }
 
 fn section(answer: Answer) -> Section {
-    let mut section = Section::new("loss: a mail over a bad network, past the gateway and past a kernel bridge");
+    let mut section =
+        Section::new("loss: a mail over a bad network, past the gateway and past a kernel bridge");
     section.faults = answer.faults;
     for case in answer.cases {
         let Case { name, bridge, postern, counters } = case;

@@ -35,6 +35,9 @@ pub trait Backend {
     fn set_policy(&mut self, policy: &Classification) -> io::Result<()>;
     /// What the kernel's part did with frames.
     fn kernel(&self) -> [KernelCounts; 2];
+    /// Frames and octets of the classes that the kernel decides for, by row of [`crate::edition::Editions::tops`], of which
+    /// there are `count`. The kernel counts the first 255.
+    fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]>;
 }
 
 impl Backend for xdp::Gateway {
@@ -79,6 +82,12 @@ impl Backend for xdp::Gateway {
             counts.rows().map(|(fate, count)| (fate_label(fate), count.frames, count.bytes)).collect()
         };
         self.statistics().map_or_else(|_| Default::default(), |counts| counts.each_ref().map(rows))
+    }
+
+    fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]> {
+        let last = u8::try_from(count).unwrap_or(u8::MAX);
+        let counts = self.class_counts(last).unwrap_or_default();
+        counts.iter().map(|count| [count.frames, count.bytes]).collect()
     }
 }
 

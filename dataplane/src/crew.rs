@@ -7,18 +7,17 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use inspect::engine::{Config, Engine, GENERATION_LIMIT};
+use inspect::engine::{Config, Engine, GENERATION_LIMIT, Pickup};
 use sd_notify::NotifyState;
 
 use crate::backend::Backend;
 use crate::board::Board;
-use crate::config::{Checksum, RunConfig};
+use crate::config::{Checksum, RunConfig, UnknownSessions};
 use crate::gate::Gate;
 use crate::gateway::{LOOK, TEND, say};
 use crate::journal::ChannelSink;
 use crate::loaded::Sides;
 use crate::matcher::Patterns;
-use crate::port::xdp::Classification;
 use crate::random::random_key;
 use crate::reload::{Order, Reloader};
 use crate::worker::{Reload, Request, Switch, Worker};
@@ -100,7 +99,7 @@ impl Crew<'_> {
             // One that died has said so.
             let _ = thread.join();
         }
-        self.board.set_kernel(backend.kernel());
+        self.ask_kernel(backend);
         result
     }
 
@@ -150,10 +149,15 @@ impl Crew<'_> {
                 for notice in backend.tend() {
                     say(&notice);
                 }
-                self.board.set_kernel(backend.kernel());
+                self.ask_kernel(backend);
                 self.board.set_port_facts(backend.ports());
             }
         }
+    }
+
+    fn ask_kernel<B: Backend>(&self, backend: &B) {
+        self.board.set_kernel(backend.kernel());
+        self.board.set_kernel_classes(backend.kernel_classes(self.board.editions().tops.len()));
     }
 
     /// Brings a policy into force: see [`crate::gate`] for the order.
@@ -169,11 +173,11 @@ impl Crew<'_> {
                 GENERATION_LIMIT - 2
             ));
         }
-        let part = Classification::from_policy(&loaded.artifact.policy, sides);
+        let editions = Arc::new(self.board.editions().next(&loaded.artifact));
+        let part = editions.current().classification(sides);
         backend
             .set_policy(&self.gate.before(&part))
             .map_err(|error| format!("the kernel did not take the policy: {error}"))?;
-        let editions = Arc::new(self.board.editions().next(&loaded.artifact));
         // Before any worker can report under it.
         self.board.register.set(Arc::clone(&editions));
         let (done, is_done) = crossbeam_channel::bounded(prepared.len().max(1));
@@ -267,13 +271,16 @@ impl Crew<'_> {
         let engine_config = Config {
             ports: self.sides,
             generation: editions.current().generation,
-            flow_limit: usize::try_from(limits.flow_limit).unwrap_or(usize::MAX),
             hash_key: random_key(),
             verify_checksums: self.config.checksum == Checksum::Verify,
             worker_count: self.config.worker_count,
+            pickup: match self.config.unknown_sessions {
+                UnknownSessions::Drop => Pickup::Drop,
+                UnknownSessions::Pass => Pickup::Pass,
+            },
             flow_id_start: number as u64 + 1,
             flow_id_step: u64::from(self.config.worker_count),
-            ..Config::default()
+            ..limits.engine()
         };
         let mut alarm = Alarm(reports.clone(), false);
         move || {

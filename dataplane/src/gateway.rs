@@ -124,7 +124,7 @@ pub fn run<B: Backend + 'static>(
     let listener = listener.transpose()?;
 
     // The first time the ports must be there; later they are waited for.
-    let part = Classification::from_policy(&loaded.artifact.policy, sides);
+    let part = board.edition().classification(sides);
     let mut backend = open(&part).map_err(|error| Failure::Bad(error.to_string()))?;
 
     let capacity = usize::try_from(config.limits.record_limit).unwrap_or(usize::MAX);
@@ -347,6 +347,9 @@ mod tests {
         }
         fn kernel(&self) -> [KernelCounts; 2] {
             [vec![("bridged", 1, 60)], Vec::new()]
+        }
+        fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]> {
+            vec![[0; 2]; count]
         }
     }
 

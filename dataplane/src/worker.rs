@@ -19,7 +19,7 @@ use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::board::{Board, Census, MatcherState, Totals, WorkerState};
+use crate::board::{Board, Headcount, MatcherState, Totals, WorkerState};
 use crate::edition::Editions;
 use crate::handover::HandOver;
 use crate::journal::Sink;
@@ -108,9 +108,9 @@ pub enum Request {
     /// Its sessions counted, by row of [`Editions::tops`].
     Census {
         /// Where to count; made by who asks. Rows that it has no place for are left out.
-        into: Vec<Census>,
+        into: Headcount,
         /// Where to send it.
-        reply: Sender<Vec<Census>>,
+        reply: Sender<Headcount>,
     },
     /// Take a policy over: sessions that begin from then on are under it.
     Reload(Box<Reload>),
@@ -327,7 +327,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
 
 /// Live, with patterns: what a capture's worker is never asked.
 impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
-    fn answer(&mut self, request: Request) -> io::Result<()> {
+    fn answer(&mut self, request: Request, now: Instant) -> io::Result<()> {
         match request {
             Request::Sessions { mut into, reply } => {
                 let room = into.capacity();
@@ -340,10 +340,20 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 for session in self.engine.sessions() {
                     let edition = self.editions.of(session.tag.generation);
                     let row = edition.and_then(|edition| edition.top(&session.tag));
-                    if let Some(census) = row.and_then(|row| into.get_mut(row)) {
+                    if let Some(census) = row.and_then(|row| into.classes.get_mut(row)) {
                         census.count(&session);
                     }
                 }
+                let Self { engine, editions, .. } = self;
+                engine.levels(now, |generation, path, class, level| {
+                    let row = editions.of(generation).and_then(|edition| edition.top_of(path, class));
+                    if let Some(census) = row.and_then(|row| into.classes.get_mut(row)) {
+                        census.rise(&level);
+                    }
+                });
+                let [held, most, longest] = self.engine.held().map(|count| count as u64);
+                let chunk_len = self.pool.memory().chunk_len() as u64;
+                into.waiting = [held * chunk_len, most * chunk_len, longest];
                 let _ = reply.try_send(into);
                 Ok(())
             }
@@ -403,7 +413,7 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 self.state.totals.total_nanos = now.since(start).as_nanos() as u64;
                 board.publish(number, self.state());
                 while let Ok(request) = requests.try_recv() {
-                    self.answer(request)?;
+                    self.answer(request, now)?;
                 }
                 if switch.is_stopping() {
                     self.engine.refuse_new(true);

@@ -65,24 +65,7 @@ pub fn artifact(artifact: &Artifact) -> String {
     examined(policy, &mut out);
     out.push('\n');
     line(&mut out, 0, &format!("Databases: {} for {}.", artifact.library, artifact.target));
-    pieces(artifact, &mut out);
     out
-}
-
-/// Why some databases are scanned in small pieces, and what to do about it.
-fn pieces(artifact: &Artifact, out: &mut String) {
-    let mut databases = artifact.policy.smtp.iter().flat_map(|smtp| &smtp.databases);
-    let Some(database) = databases.find(|database| database.piece_len > 0) else { return };
-    line(
-        out,
-        0,
-        &format!(
-            "This version of the matcher library loses matches near the end of a longer piece of text, so text is given to \
-             it in pieces of {} octets. Nothing is lost, but it takes longer, most of all for bodies. Hyperscan 5.4.2 or \
-             later needs no pieces: compile the policy again where it is installed, and run the gateway there.",
-            database.piece_len
-        ),
-    );
 }
 
 fn line(out: &mut String, depth: usize, text: &str) {
@@ -174,15 +157,11 @@ fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
         } else {
             "no state".into()
         };
-        let pieces = match database.piece_len {
-            0 => String::new(),
-            len => format!(", scanned in pieces of {len}"),
-        };
         line(
             out,
             1,
             &format!(
-                "Database over {}: {}, {} octets, {state}{pieces}",
+                "Database over {}: {}, {} octets, {state}",
                 region(database.region),
                 if database.pattern_count == 1 {
                     "1 pattern".to_owned()
@@ -201,7 +180,9 @@ fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
 
 fn explain_settings(settings: &Settings, out: &mut String) {
     let chunking = match settings.chunking {
-        Chunking::Allow => "BDAT is let through and its chunks are inspected (chunking allow).",
+        Chunking::Allow => {
+            "BDAT is let through where the server offers CHUNKING, and its chunks are inspected (chunking allow)."
+        }
         Chunking::Mask => "BDAT is refused and the EHLO keyword CHUNKING masked (chunking mask).",
     };
     let starttls = match settings.starttls {

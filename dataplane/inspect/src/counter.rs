@@ -63,7 +63,7 @@ counters! {
     frames_held: "Frames held because octets before them are missing.";
     dropped_malformed: "Frames dropped: not well-formed.";
     dropped_checksum: "Frames dropped: wrong checksum.";
-    dropped_fragment: "Frames dropped: IP fragments.";
+    dropped_fragment: "Frames dropped: IP fragments of no datagram that can be put together.";
     dropped_policy: "Frames dropped: no policy lets them through.";
     dropped_state: "Frames dropped: they do not fit their connection.";
     dropped_waiting: "Segments cut or dropped until the peer has answered.";
@@ -80,7 +80,12 @@ counters! {
     retransmitted_bytes_restored: "Octets of retransmissions overwritten with what was forwarded first.";
     copied_bytes: "Remembered octets copied out of their frames because frames were short.";
     out_of_order_segments: "Segments that arrived before octets that precede them.";
+    fragments_received: "IP fragments received.";
+    datagrams_reassembled: "Datagrams put together from fragments.";
+    datagrams_evicted: "Datagrams given up because too many fragments wait.";
+    datagrams_expired: "Datagrams given up because the rest of them did not come.";
     flows_created: "Sessions begun.";
+    flows_picked_up: "Sessions let through uninspected because their beginning was not seen.";
     flows_active: "Sessions there are now.";
     flows_half_open: "Sessions not yet established.";
     smtp_commands: "SMTP command lines.";

@@ -329,6 +329,8 @@ pub enum ReplyCode {
     Line,
     /// `502 5.5.1`: command not implemented.
     NotImplemented,
+    /// `503 5.5.1`: a command that may not stand here.
+    BadSequence,
     /// `501 5.5.4`: bad parameter value.
     BadParameter,
     /// `555 5.5.4`: unknown parameter.
@@ -359,6 +361,8 @@ impl ReplyCode {
             (ReplyCode::Line, false) => "500 Line too long or not allowed",
             (ReplyCode::NotImplemented, true) => "502 5.5.1 Command not implemented",
             (ReplyCode::NotImplemented, false) => "502 Command not implemented",
+            (ReplyCode::BadSequence, true) => "503 5.5.1 Bad sequence of commands",
+            (ReplyCode::BadSequence, false) => "503 Bad sequence of commands",
             (ReplyCode::BadParameter, true) => "501 5.5.4 Invalid parameter value",
             (ReplyCode::BadParameter, false) => "501 Invalid parameter value",
             (ReplyCode::UnknownParameter, true) => "555 5.5.4 Unsupported parameter",
@@ -409,6 +413,14 @@ pub struct FlowEnd {
     pub duration_nanos: u64,
     /// Why.
     pub reason: EndReason,
+}
+
+impl FlowEnd {
+    /// Payload octets forwarded in both directions.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.bytes.iter().sum()
+    }
 }
 
 /// Why a session ended.

@@ -2,7 +2,7 @@
 //!
 //! No I/O, clock, thread, allocation after warm-up, or `unsafe` in here. Frames come in as owned buffers with the
 //! time they were received, and go out sealed: a sealed frame cannot be changed any more. The folders
-//! are the journey of a frame: [`wire`] → [`flow`] → [`tcp`] → [`smtp`] → [`mime`] → [`scan`] → [`verdict`] →
+//! are the journey of a frame: [`wire`] → [`fragment`] → [`flow`] → [`tcp`] → [`smtp`] → [`mime`] → [`scan`] → [`verdict`] →
 //! [`rewrite`]; [`engine`] is that journey as one function, and alone sees all of them.
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ pub mod counter;
 pub mod engine;
 pub mod event;
 pub mod flow;
+pub mod fragment;
 pub mod frame;
 pub mod mime;
 pub mod rewrite;

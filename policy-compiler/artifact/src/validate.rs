@@ -265,13 +265,12 @@ fn validate_databases(smtp: &SmtpPolicy, index: usize) -> Outcome {
         smtp.criteria.iter().filter_map(|criterion| criterion.test.region()).collect();
     for (row, database) in smtp.databases.iter().enumerate() {
         let place = || format!("application policy {index}: database {row}");
-        let Database { region, pattern_count, streaming, stream_len, piece_len, bytes } = database;
+        let Database { region, pattern_count, streaming, stream_len, bytes } = database;
         ensure(asked.remove(region), place, "no criterion asks about its region, or another has it")?;
         ensure(*pattern_count > 0 && !bytes.is_empty(), place, "is empty")?;
         ensure(*streaming || !region.is_streaming(), place, "its region comes in pieces, but it takes none")?;
         let good = if *streaming { (1..=MAX_STREAM_LEN).contains(stream_len) } else { *stream_len == 0 };
         ensure(good, place, "its stream state has a size that its mode cannot have")?;
-        ensure(*streaming || *piece_len == 0, place, "is to be scanned in pieces, but it takes none")?;
     }
     ensure(
         asked.is_empty(),

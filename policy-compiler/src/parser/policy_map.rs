@@ -169,7 +169,7 @@ impl Parser {
                 parameters.base = Some(Set { value, span: cursor.taken() });
             }
             "chunking" => {
-                let allowed = cursor.keyword(&["mask"])? == "allow";
+                let allowed = cursor.keyword(&["allow", "mask"])? == "allow";
                 cursor.finish()?;
                 let value = if allowed { Chunking::Allow } else { Chunking::Mask };
                 parameters.chunking = Some(Set { value, span: cursor.taken() });

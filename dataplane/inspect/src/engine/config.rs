@@ -2,6 +2,18 @@
 
 use artifact::model::PortIndex;
 
+use crate::fragment;
+
+/// What becomes of sessions that began before the gateway did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pickup {
+    /// Their segments are dropped; their clients start again.
+    #[default]
+    Drop,
+    /// They pass, uninspected, until they end; each is reported and counted.
+    Pass,
+}
+
 /// What an engine is given at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -21,6 +33,15 @@ pub struct Config {
     pub low_water: usize,
     /// Octets that may be copied out in all.
     pub copied_limit: usize,
+    /// What becomes of sessions that began before the gateway did.
+    pub pickup: Pickup,
+    /// Fragments that may wait.
+    pub fragments: fragment::Limits,
+    /// Hops that a segment has left at least when it leaves. A segment that runs out of hops behind the gateway would be
+    /// one that the gateway has seen and its receiver has not ("Insertion", Ptacek and Newsham 1998). More than the hops
+    /// from the gateway to any server behind it, fewer than those an honest segment has left: systems start at 64 or more and
+    /// paths are shorter than 32. 0 leaves them alone.
+    pub ttl_floor: u8,
     /// Key of the flow table's hash, unpredictable in live use, fixed in replay.
     pub hash_key: [u8; 16],
     /// Whether TCP and IP checksums are verified on receive.
@@ -44,6 +65,9 @@ impl Default for Config {
             remembered_per_stream: 4096,
             low_water: 512,
             copied_limit: 64 << 20,
+            pickup: Pickup::Drop,
+            fragments: fragment::Limits::default(),
+            ttl_floor: 32,
             hash_key: [0; 16],
             verify_checksums: true,
             worker_count: 1,

@@ -1,7 +1,8 @@
 //! Segments that begin and end connections: SYN and RST.
 
 use super::flow::{Flow, Stage};
-use super::open::clean_syn;
+use super::open::bare;
+use super::order::challenge;
 use super::segment::drop_as;
 use super::{Fate, Io, Shared};
 use crate::anomaly::Anomaly;
@@ -11,7 +12,7 @@ use crate::scan::Matcher;
 use crate::tcp::Stream;
 use crate::tcp::handshake::{Agreement, Offer};
 use crate::unit::{Direction, StreamOffset};
-use crate::wire::{Segment, edit};
+use crate::wire::Segment;
 
 /// A SYN of a known connection: the server's answer, or one of the two sent again.
 pub(super) fn synchronize<X: Matcher, M: Memory>(
@@ -25,27 +26,38 @@ pub(super) fn synchronize<X: Matcher, M: Memory>(
     let answers = segment.flags.ack();
     let from_server = direction == Direction::ServerToClient;
     let client_started = flow.streams[0].seq(StreamOffset(0));
-    // The first sequence numbers win; and a SYN from the server that acknowledges nothing (a simultaneous open)
+    let offer = Offer::new(&segment);
+    // The first sequence numbers and options win; and a SYN from the server that acknowledges nothing (a simultaneous open)
     // has no place in a session that a client opens.
     let fits = match (from_server, flow.stage) {
-        (false, _) => !answers && flow.streams[0].began_with(segment.seq),
+        (false, _) => !answers && flow.streams[0].began_with(segment.seq) && offer.is_within(&flow.offer),
         (true, Stage::SynSent) => answers && segment.ack == client_started,
-        (true, _) => answers && segment.ack == client_started && flow.streams[1].began_with(segment.seq),
+        (true, _) => {
+            answers
+                && segment.ack == client_started
+                && flow.streams[1].began_with(segment.seq)
+                && offer == Offer { ecn: offer.ecn, ..flow.answer }
+        }
     };
     if !fits || flow.closing.is_some() || flow.stage == Stage::Finished {
+        if flow.stage != Stage::SynSent {
+            challenge(flow, shared, direction, io);
+        }
         return drop_as(flow, shared, Anomaly::DifferentSyn, direction, segment.seq);
     }
-    if segment.payload_len > 0 {
-        shared.anomaly(flow, Anomaly::DataOnSyn, direction, StreamOffset(0));
+    let edited = bare(flow, shared, direction, &mut segment, &mut frame, io);
+    if !from_server && flow.stage == Stage::SynSent {
+        flow.offer = offer;
     }
-    let edited = clean_syn(&mut segment, &mut frame, io);
     if from_server && flow.stage == Stage::SynSent {
-        let offer = Offer::new(&segment.options);
+        flow.answer = offer;
         flow.agreement = Agreement::new(flow.offer, offer);
         let mut stream = Stream::new(segment.seq);
         // Windows in a SYN are never scaled (RFC 7323 section 2.2), so the shifts come after this.
         stream.acknowledge(segment.seq.wrapping_add(1), flow.streams[0].window, &mut shared.spare);
         flow.streams[0].acknowledge(segment.ack, segment.window, &mut shared.spare);
+        stream.segment_limit = flow.offer.segment_limit();
+        flow.streams[0].segment_limit = offer.segment_limit();
         stream.window_shift = flow.agreement.client_shift;
         flow.streams[0].window_shift = flow.agreement.server_shift;
         flow.streams[1] = stream;
@@ -86,6 +98,9 @@ pub(super) fn reset<X: Matcher, M: Memory>(
             && direction == Direction::ClientToServer
             && segment.seq == flow.streams[0].seq(StreamOffset(0));
     if !(refused || expected) {
+        if flow.stage != Stage::SynSent && flow.stream(direction).is_in_window(segment.seq) {
+            challenge(flow, shared, direction, io);
+        }
         return drop_as(flow, shared, Anomaly::InvalidReset, direction, segment.seq);
     }
     if let Some(closing) = &mut flow.closing
@@ -98,18 +113,7 @@ pub(super) fn reset<X: Matcher, M: Memory>(
             Direction::ServerToClient => Fate::Lives,
         };
     }
-    let bytes = io.pool.bytes_mut(&mut frame);
-    let mut edited = segment.options.unwanted && edit::sanitize_options(bytes, &mut segment);
-    edited |= edit::clear_urgent(bytes, &mut segment);
-    let mut len = bytes.len();
-    if segment.payload_len > 0 {
-        len = edit::cut(bytes, &mut segment, 0);
-        edited = true;
-    }
-    if edited {
-        edit::fix_checksums(&mut bytes[..len], &segment);
-        frame.truncate(len);
-    }
+    let edited = bare(flow, shared, direction, &mut segment, &mut frame, io);
     flow.last_heard = io.now;
     flow.totals.packets[direction.index()] += 1;
     shared.counters.forwarded(edited);

@@ -35,6 +35,7 @@ impl<X: Matcher> Engine<X> {
             self.expired(index, &mut io);
         }
         self.keep_limits(&mut io);
+        self.expire_fragments(&io);
         for (egress, sealed) in &io.out[queued..] {
             self.shared.counters.transmitted(*egress, sealed.len());
         }
@@ -61,10 +62,10 @@ impl<X: Matcher> Engine<X> {
         }
         let reason = match flow.stage {
             Stage::SynSent | Stage::SynReceived => EndReason::SynTimeout,
-            Stage::Established => EndReason::IdleTimeout,
+            Stage::Established | Stage::PickedUp => EndReason::IdleTimeout,
             Stage::Finished => flow.totals.reason,
         };
-        if flow.stage != Stage::Finished {
+        if !matches!(flow.stage, Stage::Finished | Stage::PickedUp) {
             // Neither side learns it otherwise; both could wait for hours.
             close::reset_both(flow, &mut self.shared, io);
         }

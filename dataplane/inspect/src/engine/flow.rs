@@ -4,6 +4,7 @@ use artifact::model::InspectParameters;
 
 use super::close::Closing;
 use super::dialogue::Dialogue;
+use super::session::State;
 use crate::anomaly::Anomaly;
 use crate::event::{FlowEnd, FlowTag};
 use crate::tcp::Stream;
@@ -20,6 +21,8 @@ pub enum Stage {
     SynReceived,
     /// The client has acknowledged it.
     Established,
+    /// Its beginning was not seen; its segments pass as they are.
+    PickedUp,
     /// Both sides have sent FIN, or one a RST; kept a little while for what is still under way.
     Finished,
 }
@@ -49,6 +52,8 @@ pub struct Flow {
     pub streams: [Stream; 2],
     /// What the client's SYN offered.
     pub offer: Offer,
+    /// What the server's answered.
+    pub answer: Offer,
     /// What both agreed on.
     pub agreement: Agreement,
     /// Addresses for segments of the gateway's own.
@@ -57,6 +62,8 @@ pub struct Flow {
     pub dialogue: Option<Dialogue>,
     /// Whether the server advertised enhanced status codes (kept when the dialogue is gone).
     pub enhanced_codes: bool,
+    /// The state in which its class counts it.
+    pub counted: State,
     /// Being refused, and how far that has come.
     pub closing: Option<Closing>,
     /// Index into the policy's session parameters.
@@ -67,6 +74,8 @@ pub struct Flow {
     pub last_heard: Instant,
     /// Totals for the audit trail.
     pub totals: FlowEnd,
+    /// When a SYN or RST was last questioned, or a receiver was asked for its window.
+    pub challenged: Option<Instant>,
     /// Anomalies already reported for this flow, one bit each.
     reported: u64,
 }
@@ -83,15 +92,18 @@ impl Flow {
             stage: Stage::SynSent,
             streams: [Stream::new(syn_seq), Stream::default()],
             offer: Offer::default(),
+            answer: Offer::default(),
             agreement: Agreement::default(),
             template,
             dialogue: None,
             enhanced_codes: false,
+            counted: State::Opening,
             closing: None,
             parameters: 0,
             created: now,
             last_heard: now,
             totals: FlowEnd::default(),
+            challenged: None,
             reported: 0,
         }
     }
@@ -136,13 +148,14 @@ impl Flow {
     pub fn expires(&self, parameters: &InspectParameters) -> Instant {
         let seconds = match self.stage {
             Stage::SynSent | Stage::SynReceived => parameters.tcp_synwait_time,
-            Stage::Established => parameters.tcp_idle_time,
+            Stage::PickedUp if self.is_unsettled() => parameters.tcp_finwait_time.max(UNSETTLED_SECONDS),
+            Stage::Established | Stage::PickedUp => parameters.tcp_idle_time,
             Stage::Finished if self.is_unsettled() => parameters.tcp_finwait_time.max(UNSETTLED_SECONDS),
             Stage::Finished => parameters.tcp_finwait_time,
         };
         let since = match self.stage {
             Stage::SynSent | Stage::SynReceived => self.created,
-            Stage::Established | Stage::Finished => self.last_heard,
+            Stage::Established | Stage::PickedUp | Stage::Finished => self.last_heard,
         };
         since + core::time::Duration::from_secs(u64::from(seconds))
     }

@@ -6,13 +6,18 @@
 //!
 //! | file | does |
 //! | --- | --- |
+//! | [`fragments`] | datagrams that came in fragments |
 //! | [`path`] | which class of the top-level policy a connection belongs to |
 //! | [`open`] | first segments: SYNs, refusals, what belongs to no connection |
+//! | [`pickup`] | sessions that began before the gateway did |
+//! | [`pressure`] | who makes room when the flow table is full |
 //! | [`control`] | SYN and RST of a connection |
 //! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
+//! | [`normalize`] | what a single segment may look like |
 //! | [`order`] | segments that wait for octets in front of them |
 //! | [`limits`] | how many sessions there may be, how many of them half-open |
-//! | `half_open` | half-open sessions by age |
+//! | [`level`] | what each class has of sessions, has had at most, and carried lately |
+//! | `half_open`, `rate` | half-open sessions by age; how much happened lately |
 //! | [`due`] | timeouts, and frames that run short |
 //! | [`close`] | a refused session: the 5xx to the client, the RST to the server, all to the end |
 //! | [`flow`] | the state of one connection |
@@ -24,16 +29,22 @@ pub mod control;
 pub mod dialogue;
 pub mod due;
 pub mod flow;
+pub mod fragments;
 mod generation;
 mod half_open;
+pub mod level;
 pub mod limits;
+pub mod normalize;
 pub mod open;
 pub mod order;
 pub mod path;
+pub mod pickup;
+pub mod pressure;
+mod rate;
 pub mod segment;
 pub mod session;
 
-pub use config::Config;
+pub use config::{Config, Pickup};
 pub use generation::{GENERATION_LIMIT, TooManyGenerations};
 pub use session::{SessionView, State as SessionState};
 
@@ -49,6 +60,7 @@ use crate::engine::flow::{Flow, Stage};
 use crate::engine::path::{Opening, Route, route};
 use crate::event::{Body, EndReason, FlowEnd, Journal};
 use crate::flow::{FlowIndex, FlowKey, Table, Wheel};
+use crate::fragment::Reassembly;
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
 use crate::tcp::Spare;
@@ -57,6 +69,7 @@ use crate::wire::{self, Checksums, Malformed, Packet, Segment};
 use due::Relief;
 use generation::Generation;
 use limits::Limits;
+use pressure::Dice;
 
 /// One worker's engine: everything between the receive and the transmit rings.
 #[derive(Debug)]
@@ -65,6 +78,10 @@ pub struct Engine<X> {
     timers: Wheel,
     relief: Relief,
     limits: Limits,
+    fragments: Reassembly,
+    dice: Dice,
+    /// Of the last packet that was made of fragments.
+    identification: u16,
     next_id: u64,
     shared: Shared<X>,
 }
@@ -83,6 +100,9 @@ pub(crate) struct Shared<X> {
     pub spare: Spare,
     /// Segments that wait now.
     pub held_count: usize,
+    /// Most that ever waited at once, and most that ever waited in one stream.
+    pub held_most: usize,
+    pub held_longest: usize,
     /// Octets to be sent again, on their way from one frame to another.
     pub scratch: Vec<u8>,
 }
@@ -120,6 +140,9 @@ impl<X: Matcher> Engine<X> {
             timers: Wheel::new(config.flow_limit),
             relief: Relief::default(),
             limits,
+            fragments: Reassembly::new(config.fragments),
+            dice: Dice::new(&config.hash_key),
+            identification: u16::from_ne_bytes([config.hash_key[0], config.hash_key[1]]),
             next_id: config.flow_id_start,
             shared: Shared {
                 refusing: false,
@@ -130,6 +153,8 @@ impl<X: Matcher> Engine<X> {
                 journal: Journal::new(JOURNAL_CAPACITY),
                 spare: Spare::default(),
                 held_count: 0,
+                held_most: 0,
+                held_longest: 0,
                 scratch: Vec::with_capacity(4096),
             },
         }
@@ -147,18 +172,20 @@ impl<X: Matcher> Engine<X> {
         let mut io = Io { now, pool, out };
         let queued = io.out.len();
         self.shared.counters.received(ingress, frame.len());
-        let checksums =
-            if self.shared.config.verify_checksums { Checksums::Verify } else { Checksums::Trust };
-        match wire::parse(io.pool.bytes(&frame), checksums) {
+        match wire::parse(io.pool.bytes(&frame), self.shared.checksums()) {
             Ok(Packet::Tcp(segment)) => self.tcp(ingress, segment, frame, &mut io),
             Ok(Packet::OtherIp { protocol, source, destination }) => {
-                self.other(Opening { ingress, protocol, source, destination }, frame, &mut io);
+                let opening = Opening { ingress, protocol, source, destination };
+                if self.lets_through(&opening, io.pool.bytes(&frame), now) {
+                    self.shared.counters.frames_forwarded += 1;
+                    io.forward(ingress.other(), frame);
+                }
             }
             Ok(Packet::NotIp | Packet::Neighbor) => {
                 self.shared.counters.frames_forwarded += 1;
                 io.forward(ingress.other(), frame);
             }
-            Ok(Packet::Fragment) => self.shared.counters.dropped_fragment += 1,
+            Ok(Packet::Fragment(fragment)) => self.fragment(ingress, fragment, frame, &mut io),
             Err(Malformed::Checksum) => self.shared.counters.dropped_checksum += 1,
             Err(_) => self.shared.counters.dropped_malformed += 1,
         }
@@ -187,18 +214,20 @@ impl<X: Matcher> Engine<X> {
         }
         let new_connection = segment.flags.syn()
             && !segment.flags.ack()
-            && flow.stage == Stage::Finished
-            && direction == Direction::ClientToServer;
+            && (flow.stage == Stage::PickedUp
+                || flow.stage == Stage::Finished && direction == Direction::ClientToServer);
         if new_connection {
-            // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN).
+            // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN). And what
+            // begins while the gateway is there is inspected.
             self.remove(index, EndReason::Finished, io.now);
             self.open(key, ingress, segment, frame, io);
             return;
         }
         self.shared.journal.subject(io.now, Some(flow.tag));
         let due = flow.due();
-        let stage = flow.stage;
+        let (stage, carried) = (flow.stage, flow.totals.octets());
         let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
+        self.shared.level_changed(flow, flow.totals.octets() - carried, io.now);
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
@@ -228,11 +257,11 @@ impl<X: Matcher> Engine<X> {
         self.timers.schedule(index, due);
     }
 
-    /// IP that is not TCP: let through or not by the top level alone.
-    fn other<M: Memory>(&mut self, opening: Opening, frame: Frame, io: &mut Io<'_, M>) {
+    /// Whether the top level alone lets IP through that is not TCP; counts and reports where it does not.
+    fn lets_through(&mut self, opening: &Opening, frame: &[u8], now: Instant) -> bool {
         use artifact::model::TopAction;
         let Generation { policy, ports, .. } = self.shared.current();
-        let there = route(policy, ports, &opening);
+        let there = route(policy, ports, opening);
         let passes = match there {
             Route::Open => true,
             Route::Shut => false,
@@ -243,12 +272,13 @@ impl<X: Matcher> Engine<X> {
             route(policy, ports, &opening.reversed()),
             Route::Class { action: TopAction::Inspect { .. }, .. }
         );
-        if passes || returns || self.concerns_session(opening.ingress, io.pool.bytes(&frame)) {
-            self.shared.counters.frames_forwarded += 1;
-            io.forward(opening.ingress.other(), frame);
-        } else {
-            self.refuse(&opening, there, io.now);
+        let lets = passes || returns || self.concerns_session(opening.ingress, frame);
+        if passes {
+            self.decided(there, frame.len());
+        } else if !lets {
+            self.refuse(opening, there, frame.len(), now);
         }
+        lets
     }
 
     /// Whether a frame is an ICMP error about a segment that a session may really have under way, coming from where
@@ -270,8 +300,9 @@ impl<X: Matcher> Engine<X> {
     }
 
     /// Counts what no policy lets through, and reports it where `drop log` says so.
-    fn refuse(&mut self, opening: &Opening, route: Route, now: Instant) {
+    fn refuse(&mut self, opening: &Opening, route: Route, len: usize, now: Instant) {
         use artifact::model::TopAction;
+        self.decided(route, len);
         self.shared.counters.dropped_policy += 1;
         if let Route::Class { action: TopAction::Drop { log: true }, .. } = route {
             self.shared.journal.subject(now, None);
@@ -281,6 +312,13 @@ impl<X: Matcher> Engine<X> {
                 destination: opening.destination,
                 protocol: opening.protocol,
             });
+        }
+    }
+
+    /// Counts a frame for the class that passed or dropped it.
+    pub(super) fn decided(&mut self, route: Route, len: usize) {
+        if let Route::Class { path, class, .. } = route {
+            self.shared.level_decided(path, class, len);
         }
     }
 
@@ -297,6 +335,7 @@ impl<X: Matcher> Engine<X> {
             shared.held_count -= stream.release_held(&mut shared.spare);
             stream.release(&mut shared.spare);
         }
+        shared.level_ended(&flow);
         shared.leave(flow.tag.generation);
         shared.counters.flows_active -= 1;
         shared.counters.flows_half_open -= u64::from(flow.stage.is_half_open());
@@ -319,6 +358,7 @@ impl<X: Matcher> Engine<X> {
         for index in all {
             self.remove(index, EndReason::Shutdown, now);
         }
+        self.fragments.clear();
     }
 
     /// Sessions there are now.
@@ -346,6 +386,11 @@ pub(crate) enum Fate {
 }
 
 impl<X> Shared<X> {
+    /// Whether checksums are verified.
+    pub fn checksums(&self) -> Checksums {
+        if self.config.verify_checksums { Checksums::Verify } else { Checksums::Trust }
+    }
+
     /// What a dialogue under this SMTP policy needs.
     pub fn context(&mut self, now: Instant, generation: u32, smtp: u16) -> dialogue::Context<'_, X> {
         let generation = self.generation(generation);

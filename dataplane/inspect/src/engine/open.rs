@@ -1,19 +1,22 @@
 //! First segments of a connection, and segments that belong to none.
 
+use core::net::IpAddr;
+
 use artifact::model::TopAction;
 
 use super::dialogue::Dialogue;
 use super::flow::Flow;
 use super::generation::Generation;
+use super::normalize::normalize;
 use super::path::{Opening, Route, TCP, route};
-use super::{Engine, Io};
+use super::{Engine, Io, Pickup, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::{Body, FlowTag};
 use crate::flow::FlowKey;
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
 use crate::tcp::handshake::Offer;
-use crate::unit::{FlowId, PortId};
+use crate::unit::{Direction, FlowId, PortId, StreamOffset};
 use crate::wire::emit::Template;
 use crate::wire::{Segment, edit};
 
@@ -35,8 +38,13 @@ impl<X: Matcher> Engine<X> {
         if flags.syn() && !flags.ack() {
             match there {
                 Route::Class { path, class, action: TopAction::Inspect { parameters, smtp } } => {
-                    if flags.rst() || flags.fin() {
-                        self.shared.counters.anomaly(Anomaly::BadFlags);
+                    let odd = if flags.rst() || flags.fin() {
+                        Some(Anomaly::BadFlags)
+                    } else {
+                        is_martian(&segment).then_some(Anomaly::Martian)
+                    };
+                    if let Some(anomaly) = odd {
+                        self.shared.counters.anomaly(anomaly);
                         self.shared.counters.dropped_state += 1;
                         return;
                     }
@@ -60,34 +68,45 @@ impl<X: Matcher> Engine<X> {
                     self.begin(key, tag, parameters, ingress, segment, frame, io);
                 }
                 Route::Class { action: TopAction::Pass { .. }, .. } | Route::Open => {
-                    self.pass(ingress, frame, io)
+                    self.pass(there, ingress, frame, io)
                 }
                 Route::Class { action: TopAction::Drop { .. }, .. } | Route::Shut => {
-                    self.refuse(&opening, there, io.now);
+                    self.refuse(&opening, there, frame.len(), io.now);
                 }
             }
             return;
         }
         // The middle of a connection. If either side could have opened it as an inspected one, nobody
-        // knows what was said before, so nothing of it passes ("cold start", Handley and others 2001).
+        // knows what was said before.
         let inspects =
             |route: &Route| matches!(route, Route::Class { action: TopAction::Inspect { .. }, .. });
         let Generation { policy, ports, .. } = self.shared.current();
         let back = route(policy, ports, &opening.reversed());
         if inspects(&there) || inspects(&back) {
+            let may_pass = self.shared.config.pickup == Pickup::Pass
+                && !self.shared.refusing
+                && flags.ack()
+                && !(flags.syn() || flags.rst() || is_martian(&segment));
+            if may_pass {
+                if !self.pick_up(key, &opening, &segment, frame, io) {
+                    self.shared.counters.dropped_flow_table += 1;
+                }
+                return;
+            }
             self.shared.counters.anomaly(Anomaly::MiddleOfConnection);
             self.shared.counters.dropped_state += 1;
             return;
         }
         match there {
             Route::Class { action: TopAction::Pass { .. }, .. } | Route::Open => {
-                self.pass(ingress, frame, io)
+                self.pass(there, ingress, frame, io)
             }
-            _ => self.refuse(&opening, there, io.now),
+            _ => self.refuse(&opening, there, frame.len(), io.now),
         }
     }
 
-    fn pass<M: Memory>(&mut self, ingress: PortId, frame: Frame, io: &mut Io<'_, M>) {
+    fn pass<M: Memory>(&mut self, route: Route, ingress: PortId, frame: Frame, io: &mut Io<'_, M>) {
+        self.decided(route, frame.len());
         self.shared.counters.frames_forwarded += 1;
         io.forward(ingress.other(), frame);
     }
@@ -104,16 +123,20 @@ impl<X: Matcher> Engine<X> {
         mut frame: Frame,
         io: &mut Io<'_, M>,
     ) {
+        if self.table.len() == self.table.limit() && !self.make_room(&tag.client, io) {
+            // Fail closed: a session that cannot be followed does not begin.
+            self.shared.counters.dropped_flow_table += 1;
+            return;
+        }
         let template = Template::capture(io.pool.bytes(&frame), &segment);
         let mut flow = Flow::new(tag, ingress, segment.seq, template, io.now);
         flow.parameters = parameters;
-        flow.offer = Offer::new(&segment.options);
+        flow.offer = Offer::new(&segment);
         flow.dialogue = tag.smtp.map(Dialogue::new);
         flow.streams[0].window = segment.window;
         flow.streams[0].timestamp = segment.options.timestamps.map_or(0, |stamps| stamps.value);
         let deadline = flow.expires(self.shared.current().parameters(parameters));
         let Ok(index) = self.table.insert(key, flow) else {
-            // Fail closed: a session that cannot be followed does not begin.
             self.shared.counters.dropped_flow_table += 1;
             return;
         };
@@ -126,31 +149,56 @@ impl<X: Matcher> Engine<X> {
         self.shared.counters.flows_half_open += 1;
         self.shared.journal.subject(io.now, Some(tag));
         self.shared.journal.push(Body::FlowStart);
-        if segment.payload_len > 0 {
-            self.shared.counters.anomaly(Anomaly::DataOnSyn);
+        if let Some(flow) = self.table.get_mut(index) {
+            let edited =
+                bare(flow, &mut self.shared, Direction::ClientToServer, &mut segment, &mut frame, io);
+            self.shared.counters.forwarded(edited);
         }
-        let edited = clean_syn(&mut segment, &mut frame, io);
-        self.shared.counters.forwarded(edited);
         io.forward(ingress.other(), frame);
+        self.shared.level_begun(&tag, io.now);
         self.begun(index, &tag, io);
     }
 }
 
-/// Takes off a SYN what the connection must not have: octets (RFC 7413 and RFC 9293 let a server keep them
-/// before the handshake is over, when nobody has inspected them), the urgent pointer, and options that nobody
-/// here follows. Returns whether anything was there.
-pub(super) fn clean_syn<M: Memory>(segment: &mut Segment, frame: &mut Frame, io: &mut Io<'_, M>) -> bool {
+/// Whether no host on a network can have one of these addresses, or both ends are the same ("land", CVE-1999-0016): RFC 1812
+/// section 5.3.7, RFC 6890, RFC 4291 section 2.5. Only SYNs are asked: no other segment has a session of such.
+fn is_martian(segment: &Segment) -> bool {
+    let odd = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => {
+            let [first, ..] = ip.octets();
+            // "This network", loopback, multicast, reserved and broadcast.
+            first == 0 || first == 127 || first >= 224
+        }
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_loopback() || ip.is_multicast(),
+    };
+    let (source, destination) = (segment.source.ip(), segment.destination.ip());
+    odd(source) || odd(destination) || source == destination
+}
+
+/// Takes the octets off a SYN or RST. RFC 7413 and RFC 9293 let a server keep those of a SYN before the handshake is over,
+/// when nobody has inspected them; those of a RST are text for people (RFC 9293 section 3.5.3). Returns whether anything
+/// changed; the checksums are right.
+pub(super) fn bare<X, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    segment: &mut Segment,
+    frame: &mut Frame,
+    io: &mut Io<'_, M>,
+) -> bool {
     let bytes = io.pool.bytes_mut(frame);
-    let mut edited = segment.options.unwanted && edit::sanitize_options(bytes, segment);
-    edited |= edit::clear_urgent(bytes, segment);
-    let mut len = bytes.len();
+    let mut edited = normalize(flow, shared, direction, segment, bytes);
+    let mut len = segment.payload_end();
     if segment.payload_len > 0 {
+        if segment.flags.syn() {
+            shared.anomaly(flow, Anomaly::DataOnSyn, direction, StreamOffset(0));
+        }
         len = edit::cut(bytes, segment, 0);
         edited = true;
     }
     if edited {
         edit::fix_checksums(&mut bytes[..len], segment);
-        frame.truncate(len);
     }
+    frame.truncate(len);
     edited
 }

@@ -35,21 +35,15 @@ pub(super) fn hold<X: Matcher, M: Memory>(
     io: &mut Io<'_, M>,
 ) -> Fate {
     shared.counters.out_of_order_segments += 1;
-    let limit = io.pool.memory().chunk_count() / shared.config.held_share.max(1);
-    let stream = &mut flow.streams[direction.index()];
-    let acked = stream.acked();
-    let queues = stream.queues.get_or_insert_with(|| shared.spare.take());
-    if queues.held.len() >= shared.config.held_per_stream || shared.held_count >= limit {
-        shared.spare.reclaim(&mut flow.streams[direction.index()].queues);
+    let span = u32::from(segment.payload_len) + u32::from(segment.flags.fin());
+    if !keep(flow, shared, direction, Held { offset, span, frame }, io) {
         shared.anomaly(flow, Anomaly::OutOfOrderOverflow, direction, offset);
         duplicate_ack(flow, shared, direction, io);
         return Fate::Lives;
     }
-    let span = u32::from(segment.payload_len) + u32::from(segment.flags.fin());
-    if queues.hold(Held { offset, span, frame }) {
-        shared.held_count += 1;
-        shared.counters.frames_held += 1;
-    }
+    let stream = &mut flow.streams[direction.index()];
+    let acked = stream.acked();
+    let Some(queues) = &mut stream.queues else { return Fate::Lives };
     if queues.owed.count == 0 {
         (queues.owed.since, queues.owed.acked) = (io.now, acked);
     }
@@ -58,6 +52,29 @@ pub(super) fn hold<X: Matcher, M: Memory>(
         pay(flow, shared, direction, io);
     }
     Fate::Lives
+}
+
+/// Keeps a segment until the octets from its offset on can leave; `false` when a budget does not allow it.
+pub(super) fn keep<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    held: Held,
+    io: &Io<'_, M>,
+) -> bool {
+    let limit = io.pool.memory().chunk_count() / shared.config.held_share.max(1);
+    let queues = flow.streams[direction.index()].queues.get_or_insert_with(|| shared.spare.take());
+    if queues.held.len() >= shared.config.held_per_stream || shared.held_count >= limit {
+        shared.spare.reclaim(&mut flow.streams[direction.index()].queues);
+        return false;
+    }
+    if queues.hold(held) {
+        shared.held_count += 1;
+        shared.counters.frames_held += 1;
+        shared.held_most = shared.held_most.max(shared.held_count);
+        shared.held_longest = shared.held_longest.max(queues.held.len());
+    }
+    true
 }
 
 /// Duplicate acknowledgements that make a sender send again (RFC 5681 section 3.2).
@@ -182,6 +199,65 @@ fn acknowledge<X, M: Memory>(
         window: flow.streams[back.index()].window,
         timestamps: timestamps(flow, back),
         sack: &blocks[..count],
+        payload: &[],
+    };
+    send(flow, shared, &own, io);
+}
+
+/// Time between two challenges of a flow (as Linux, `tcp_invalid_ratelimit`).
+const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Questions a SYN or RST of this direction in its receiver's name: "send an acknowledgement (challenge ACK)" (RFC 5961
+/// sections 3.2 and 4.2). Who really ended the connection answers with a RST that has the right number; who did not,
+/// ignores it.
+pub(super) fn challenge<X, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    io: &mut Io<'_, M>,
+) {
+    if flow.challenged.is_some_and(|last| io.now.since(last) < CHALLENGE_INTERVAL) {
+        return;
+    }
+    flow.challenged = Some(io.now);
+    let offset = flow.stream(direction).next();
+    shared.anomaly(flow, Anomaly::Challenged, direction, offset);
+    let back = direction.reverse();
+    let own = Own {
+        direction: back,
+        seq: flow.streams[back.index()].end_seq(),
+        ack: flow.streams[direction.index()].acked_seq(),
+        flags: Flags::ACK,
+        window: flow.streams[back.index()].window,
+        timestamps: timestamps(flow, back),
+        sack: &[],
+        payload: &[],
+    };
+    send(flow, shared, &own, io);
+}
+
+/// Lets the receiver of this direction say what it has and what it allows, since its sender believes something else: "an
+/// acknowledgment should be sent in reply" to a segment outside of the window (RFC 9293 section 3.10.7.4), with which a
+/// sender that took an old window for the last one finds its way again. The segment itself does not pass; the receiver is asked by
+/// a keep-alive (RFC 9293 section 3.8.4), which has no octet.
+pub(super) fn probe<X, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    io: &mut Io<'_, M>,
+) {
+    if flow.challenged.is_some_and(|last| io.now.since(last) < CHALLENGE_INTERVAL) {
+        return;
+    }
+    flow.challenged = Some(io.now);
+    let own = Own {
+        direction,
+        seq: flow.streams[direction.index()].acked_seq().wrapping_sub(1),
+        ack: flow.streams[direction.reverse().index()].acked_seq(),
+        flags: Flags::ACK,
+        window: flow.streams[direction.index()].window,
+        timestamps: timestamps(flow, direction),
+        sack: &[],
         payload: &[],
     };
     send(flow, shared, &own, io);

@@ -8,14 +8,16 @@ use super::close;
 use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
-use super::order::{heard, hold, is_premature, next_held};
-use super::{Fate, Io, Shared};
+use super::normalize::{check_timestamps, normalize};
+use super::order::{heard, hold, is_premature, keep, next_held, probe};
+use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
 use crate::tcp::overlap;
-use crate::tcp::queue::Remembered;
+use crate::tcp::queue::{Held, Remembered};
+use crate::tcp::seq::SeqNum;
 use crate::tcp::{AckEffect, Placement};
 use crate::unit::{Direction, StreamOffset};
 use crate::wire::{Flags, Segment, edit};
@@ -29,6 +31,9 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     frame: Frame,
     io: &mut Io<'_, M>,
 ) -> Fate {
+    if flow.stage == Stage::PickedUp {
+        return pickup::carry(flow, shared, direction, &segment, frame, io);
+    }
     let flags = segment.flags;
     let nonsense = (flags.syn() && (flags.fin() || flags.rst())) || (flags.fin() && flags.rst());
     if nonsense || !(flags.syn() || flags.rst() || flags.ack()) {
@@ -48,11 +53,25 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     if flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
         return close::receive(flow, shared, direction, segment, frame, io);
     }
-    let mut fate = data(flow, shared, direction, segment, frame, io);
-    if fate == Fate::Lives {
-        fate = release(flow, shared, direction, io);
+    if let Err(anomaly) = check_timestamps(flow, direction, &segment) {
+        if anomaly == Anomaly::OldTimestamp && segment.seq_len() == 0 {
+            // An acknowledgement that a later one has overtaken: networks do that.
+            shared.counters.dropped_state += 1;
+            return Fate::Lives;
+        }
+        return drop_as(flow, shared, anomaly, direction, segment.seq);
     }
-    if fate == Fate::Lives {
+    let stands_in = |flow: &Flow| flow.closing.as_ref().is_some_and(|closing| closing.stands_in());
+    let mut fate = data(flow, shared, direction, segment, frame, io);
+    if fate != Fate::Lives || stands_in(flow) {
+        return fate;
+    }
+    fate = release(flow, shared, direction, io);
+    let answers = direction == Direction::ServerToClient && kept(flow) == Some(true);
+    if fate == Fate::Lives && answers && !stands_in(flow) {
+        fate = release(flow, shared, Direction::ClientToServer, io);
+    }
+    if fate == Fate::Lives && !stands_in(flow) {
         heard(flow, shared, direction.reverse(), io);
     }
     fate
@@ -87,6 +106,9 @@ fn data<X: Matcher, M: Memory>(
 ) -> Fate {
     let placement = flow.stream(direction).place(segment.seq, usize::from(segment.payload_len));
     if placement == Placement::Outside {
+        if flow.stream(direction).is_ahead(segment.seq) {
+            probe(flow, shared, direction, io);
+        }
         return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
     }
     // What it acknowledges, of the other direction.
@@ -108,11 +130,9 @@ fn data<X: Matcher, M: Memory>(
     }
 
     let bytes = io.pool.bytes_mut(&mut frame);
-    let mut edited = segment.options.unwanted && edit::sanitize_options(bytes, &mut segment);
-    if edit::clear_urgent(bytes, &mut segment) {
-        edited = true;
-        shared.anomaly(flow, Anomaly::Urgent, direction, flow.streams[direction.index()].next());
-    }
+    let mut edited = normalize(flow, shared, direction, &mut segment, bytes);
+    // Octets behind the packet are of no packet.
+    frame.truncate(segment.payload_end());
     let carries = segment.payload_len > 0 || segment.flags.fin();
     match placement {
         Placement::Ahead(offset) if carries => {
@@ -128,7 +148,14 @@ fn data<X: Matcher, M: Memory>(
         }
         Placement::Here { acked, forwarded, start } => {
             if let Some(stamps) = segment.options.timestamps {
-                flow.stream(direction).timestamp = stamps.value;
+                let newest = &mut flow.stream(direction).timestamp;
+                if SeqNum(*newest).ahead_of(SeqNum(stamps.value)) > 0 {
+                    // It waited while younger ones passed, and its receiver would take it for a very old one.
+                    edit::set_timestamp(io.pool.bytes_mut(&mut frame), &mut segment, *newest);
+                    edited = true;
+                } else {
+                    *newest = stamps.value;
+                }
             }
             in_order(flow, shared, direction, segment, frame, (acked, forwarded, start), edited, io)
         }
@@ -176,6 +203,20 @@ fn in_order<X: Matcher, M: Memory>(
         frame_len = edit::cut(&mut bytes[..frame_len], &mut segment, forwarded);
         (new, fin, edited) = (0, false, true);
     }
+    // What the receiver did not allow, and what it does not take in one piece: it may keep them or not (RFC 9293 section
+    // 3.10.7.4, "trim").
+    let mut limit = flow.streams[direction.index()].allowance();
+    let segment_limit = usize::from(flow.streams[direction.index()].segment_limit);
+    if forwarded + new > segment_limit || new > limit {
+        let anomaly = if new > limit { Anomaly::OutsideWindow } else { Anomaly::BeyondMss };
+        limit = limit.min(segment_limit.saturating_sub(forwarded));
+        shared.anomaly(flow, anomaly, direction, next);
+        if new > limit {
+            let bytes = io.pool.bytes_mut(&mut frame);
+            frame_len = edit::cut(&mut bytes[..frame_len], &mut segment, forwarded + limit);
+            (new, fin, edited) = (limit, false, true);
+        }
+    }
     frame.truncate(frame_len);
 
     let mut then = Next::Go;
@@ -211,7 +252,12 @@ fn in_order<X: Matcher, M: Memory>(
             }
         }
     }
+    let mut early = None;
     if passed < new {
+        if then == Next::Keep && flow.closing.is_none() {
+            let span = (new - passed) as u32 + u32::from(fin);
+            early = copy(shared, &segment, &frame, io).map(|frame| (frame, span));
+        }
         let bytes = io.pool.bytes_mut(&mut frame);
         let len = edit::cut(bytes, &mut segment, forwarded + passed);
         frame.truncate(len);
@@ -243,6 +289,10 @@ fn in_order<X: Matcher, M: Memory>(
     if fin {
         flow.stream(direction).finished = true;
     }
+    if let Some((frame, span)) = early {
+        let offset = flow.stream(direction).next();
+        keep(flow, shared, direction, Held { offset, span, frame }, io);
+    }
     flow.totals.bytes[direction.index()] += passed as u64;
     flow.totals.packets[direction.index()] += 1;
     shared.counters.forwarded(edited);
@@ -250,7 +300,7 @@ fn in_order<X: Matcher, M: Memory>(
 
     let swallowed = new - passed;
     match then {
-        Next::Go | Next::Wait => {}
+        Next::Go | Next::Wait | Next::Keep => {}
         Next::Opaque => {
             if let Some(mut dialogue) = flow.dialogue.take() {
                 dialogue.end(&mut shared.context(io.now, flow.tag.generation, dialogue.smtp()));
@@ -265,6 +315,28 @@ fn in_order<X: Matcher, M: Memory>(
         flow.totals.reason = EndReason::Finished;
     }
     Fate::Lives
+}
+
+/// Whether what the client said too early can leave now; `None` if there is nothing of that kind.
+fn kept(flow: &Flow) -> Option<bool> {
+    flow.dialogue.as_ref()?.takes_kept()
+}
+
+/// A segment whose octets must wait for the other side, as it came; `None` when there is no frame for it.
+fn copy<X, M: Memory>(
+    shared: &mut Shared<X>,
+    segment: &Segment,
+    frame: &Frame,
+    io: &mut Io<'_, M>,
+) -> Option<Frame> {
+    let scratch = &mut shared.scratch;
+    scratch.clear();
+    scratch.extend_from_slice(io.pool.bytes(frame));
+    let mut copy = io.pool.alloc(0, scratch.len())?;
+    let bytes = io.pool.bytes_mut(&mut copy);
+    bytes.copy_from_slice(scratch);
+    edit::fix_checksums(bytes, segment);
+    Some(copy)
 }
 
 fn payload<'a>(bytes: &'a [u8], segment: &Segment) -> &'a [u8] {
@@ -337,6 +409,9 @@ fn release<X: Matcher, M: Memory>(
     direction: Direction,
     io: &mut Io<'_, M>,
 ) -> Fate {
+    if direction == Direction::ClientToServer && kept(flow) == Some(false) {
+        return Fate::Lives;
+    }
     while let Some((segment, frame)) = next_held(flow, shared, direction, io) {
         let before = flow.streams[direction.index()].next();
         let fate = data(flow, shared, direction, segment, frame, io);

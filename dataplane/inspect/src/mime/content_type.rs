@@ -104,7 +104,9 @@ pub(super) fn encoding(value: &[u8]) -> &[u8] {
 
 /// Whether text in this encoding can be read as it stands.
 pub(super) fn is_plain(encoding: &[u8]) -> bool {
-    [&b""[..], b"7bit", b"8bit", b"7-bit", b"8-bit"].iter().any(|plain| plain.eq_ignore_ascii_case(encoding))
+    [&b""[..], b"7bit", b"8bit", b"7-bit", b"8-bit", b"binary"]
+        .iter()
+        .any(|plain| plain.eq_ignore_ascii_case(encoding))
 }
 
 /// Text between semicolons, those in quotes and comments aside.
@@ -218,6 +220,7 @@ mod tests {
             (" base64", "base64", false),
             ("7BIT", "7BIT", true),
             ("8-bit (really)", "8-bit", true),
+            ("BINARY", "BINARY", true),
             ("(x) quoted-printable; x", "quoted-printable", false),
             ("", "", true),
             ("(unclosed", "", true),

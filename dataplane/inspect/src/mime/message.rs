@@ -584,7 +584,8 @@ mod tests {
         assert_eq!(with(["x-odd", "quoted-printable"]), ["text Zm9vA"]);
         assert_eq!(with(["quoted-printable", "base64"]), ["text Zm9vA"]);
         assert_eq!(with(["base64", "x-odd"]), ["text foo\\xe3"]);
-        assert!(with(["x-odd", "binary"]).is_empty());
+        assert!(with(["x-odd", "x-other"]).is_empty());
+        assert_eq!(with(["x-odd", "binary"]), ["text Zm9v=41"]);
     }
 
     #[test]

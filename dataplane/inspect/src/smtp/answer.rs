@@ -45,14 +45,16 @@ pub enum Answered {
     },
     /// DATA: content follows.
     Data,
-    /// The end of data.
+    /// The end of data, or the last chunk.
     EndOfData,
+    /// A chunk that was not its message's last; the server does not want it, nor those that follow it.
+    ChunkRefused,
     /// STARTTLS: TLS follows.
     StartTls,
     /// Nothing: no command was without reply.
     Unsolicited,
     /// Something to which this code is no answer (a 354 that nobody asked for, a 250 to DATA): client, server and
-    /// gateway do not agree about what comes next.
+    /// gateway do not agree about what comes next. So is any reply before a chunk is complete, where the server must be silent.
     OutOfStep,
 }
 
@@ -115,6 +117,9 @@ impl Session {
     }
 
     fn answered(&mut self, code: u16, refused: bool) -> Answered {
+        if self.in_chunk() {
+            return Answered::OutOfStep;
+        }
         let to = self.outstanding.pop();
         let positive = matches!(code, 200..300);
         let answered = match (to, code) {
@@ -137,11 +142,31 @@ impl Session {
             (Some(Expects::StartTls), 200..300) => Answered::OutOfStep,
             (Some(Expects::Ehlo | Expects::Helo), _) if positive => {
                 self.greeted();
+                self.chunks.forget();
                 Answered::Forgotten
             }
-            (Some(Expects::Forget), _) if positive => Answered::Forgotten,
-            (Some(Expects::Rcpt), _) => Answered::Rcpt { refused },
-            (Some(Expects::EndOfData), _) => Answered::EndOfData,
+            (Some(Expects::Forget), _) if positive => {
+                self.chunks.forget();
+                Answered::Forgotten
+            }
+            (Some(kind @ (Expects::Fresh | Expects::Binary)), _) if positive => {
+                self.chunks.forget();
+                self.chunks.binary = kind == Expects::Binary;
+                Answered::Plain
+            }
+            (Some(Expects::Rcpt), _) => {
+                self.chunks.ready |= positive;
+                Answered::Rcpt { refused }
+            }
+            (Some(Expects::Chunk), _) if !positive => {
+                self.chunks.forget();
+                self.chunks.open = false;
+                Answered::ChunkRefused
+            }
+            (Some(Expects::EndOfData | Expects::LastChunk), _) => {
+                self.chunks.forget();
+                Answered::EndOfData
+            }
             // RFC 5321, 4.2.2: 421 may be said at any time.
             (None, 421) => Answered::Plain,
             (None, _) => Answered::Unsolicited,

@@ -14,6 +14,8 @@ pub const MAIL_LINE_LIMIT: usize = LINE_LIMIT + 26 + 17 + 16 + 110 + 500 + 10 + 
 /// initial responses too).
 pub const AUTH_LINE_LIMIT: usize = 12_288;
 
+const _: () = assert!(AUTH_LINE_LIMIT <= u16::MAX as usize);
+
 /// A verb that the session needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {

@@ -2,9 +2,10 @@
 
 use core::ops::Range;
 
+use super::chunk::{Chunk, Chunks};
 use super::command::{LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
-use super::ext::Advertised;
+use super::ext::{Advertised, is_binary};
 use super::line::Line;
 use super::outstanding::{Expects, Outstanding, Overflow};
 use super::reply::Reader;
@@ -15,6 +16,8 @@ use crate::shelf::Shelf;
 pub enum ClientEvent {
     /// Their meaning depends on a reply that is still to come. Give them again after it.
     Blocked,
+    /// The same, of a BDAT line, which clients may send so early.
+    Early,
     /// A part of a command line, without its LF. [`Session::line`] has what is known of the line.
     Partial(usize),
     /// What completes a command line. The caller must say what became of it with [`Session::command`].
@@ -25,6 +28,8 @@ pub enum ClientEvent {
     Text(usize),
     /// A stuffed dot of a message, or what may become its end of data.
     Dot(usize),
+    /// Octets of a chunk (BDAT); `true` when they complete it, and the caller must confirm with [`Session::end_chunk`].
+    Chunk(usize, bool),
     /// What completes the end of data. The caller must confirm with [`Session::end_of_data`].
     EndOfData(usize),
     /// What completes something that some server takes for the end of data.
@@ -57,6 +62,8 @@ pub(super) enum Phase {
     Exchange,
     /// Octets are content.
     Content,
+    /// Octets are content, as many as BDAT said.
+    Chunk,
     /// A TLS record must come; this many octets of it have.
     Tls(u8),
 }
@@ -68,9 +75,11 @@ pub struct Session {
     pub(super) reply: Reader,
     /// Parts of the client's and of the server's line that came in earlier calls.
     pub(super) held: [Option<Box<Line>>; 2],
-    pub(super) line_len: usize,
+    /// Octets of the line so far; no line is longer than [`super::command::AUTH_LINE_LIMIT`].
+    pub(super) line_len: u16,
     pub(super) scanner: Scanner,
     pub(super) phase: Phase,
+    pub(super) chunks: Chunks,
     /// The client's last octet was a CR.
     cr: bool,
     /// What the client says next depends on the replies outstanding.
@@ -92,6 +101,7 @@ impl Default for Session {
             line_len: 0,
             scanner: Scanner::default(),
             phase: Phase::Command,
+            chunks: Chunks::default(),
             cr: false,
             waits: true,
             advertised: Advertised::default(),
@@ -118,13 +128,17 @@ impl Session {
                 Piece::End(len) => ClientEvent::EndOfData(len),
                 Piece::Smuggling(len) => ClientEvent::Smuggling(len),
             },
+            Phase::Chunk => {
+                let (len, complete) = self.chunks.take(bytes.len() as u64);
+                ClientEvent::Chunk(len as usize, complete)
+            }
             Phase::Tls(seen) => self.tls_piece(bytes, seen),
         }
     }
 
     fn command_piece(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
-        let start = self.line_len;
+        let start = self.line_len();
         let fault = fault_in(piece, self.cr).map(|at| start + at);
         if start > 0 || !complete {
             let Some(held) = hold(&mut self.held[CLIENT], lines) else {
@@ -135,14 +149,25 @@ impl Session {
         let line = self.held[CLIENT].as_ref().map_or(piece, |held| held.bytes());
         let limit = line_limit(line, &self.advertised);
         let len = start + piece.len();
+        if complete && !self.outstanding.is_empty() && self.is_early(line) {
+            if let Some(held) = self.held[CLIENT].as_deref_mut() {
+                held.truncate(start);
+            }
+            return ClientEvent::Early;
+        }
         match fault {
             Some(at) if at < limit => return ClientEvent::Fault(Fault::Octet(at)),
             _ if len > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
             _ => {}
         }
-        self.line_len = len;
+        self.line_len = len as u16;
         self.cr = piece.ends_with(b"\r");
         if complete { ClientEvent::Command(piece.len()) } else { ClientEvent::Partial(piece.len()) }
+    }
+
+    /// Whether a command must not leave before the replies to those before it are known: BDAT, where it is offered.
+    fn is_early(&self, line: &[u8]) -> bool {
+        Verb::new(&line[word(line)]) == Verb::Bdat && self.advertised.has("CHUNKING")
     }
 
     /// The client's line as far as it is known, when `piece` is its last part; at most [`super::line::LINE_HELD`] octets.
@@ -154,7 +179,7 @@ impl Session {
     /// Octets of the client's line so far, the last part included.
     #[must_use]
     pub fn line_len(&self) -> usize {
-        self.line_len
+        usize::from(self.line_len)
     }
 
     /// The command line just completed leaves for the server as `verb`, or as [`Verb::Other`] if it was overwritten.
@@ -168,12 +193,23 @@ impl Session {
             Verb::Ehlo => Expects::Ehlo,
             Verb::Helo => Expects::Helo,
             Verb::Rset if !line.obeyed => Expects::Forget,
+            Verb::Mail if line.binary => Expects::Binary,
+            Verb::Mail | Verb::Rset => Expects::Fresh,
             Verb::Rcpt => Expects::Rcpt,
             Verb::Auth => Expects::Auth,
             Verb::StartTls => Expects::StartTls,
-            Verb::Bdat | Verb::Mail | Verb::Quit | Verb::Rset | Verb::Other => Expects::Plain,
+            Verb::Bdat | Verb::Quit | Verb::Other => Expects::Plain,
         };
-        self.outstanding.push(expects)?;
+        match (verb, line.chunk) {
+            (Verb::Bdat, Some(chunk)) => {
+                self.begin_chunk(chunk);
+                if chunk.len == 0 {
+                    self.end_chunk()?;
+                }
+            }
+            _ => self.outstanding.push(expects)?,
+        }
+        self.chunks.open &= verb != Verb::Rset;
         self.anew |= matches!(verb, Verb::Ehlo | Verb::Helo);
         // RFC 2920, 3.1: these must be the last of a group, because what follows depends on their reply.
         self.waits = match verb {
@@ -194,14 +230,14 @@ impl Session {
 
     fn exchange_piece(&mut self, bytes: &[u8]) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
-        let start = self.line_len;
+        let start = self.line_len();
         let limit = Verb::Auth.line_limit();
         match fault_in(piece, self.cr) {
             Some(at) if start + at < limit => return ClientEvent::Fault(Fault::Octet(start + at)),
             _ if start + piece.len() > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
             _ => {}
         }
-        self.line_len += piece.len();
+        self.line_len += piece.len() as u16;
         self.cr = piece.ends_with(b"\r");
         if complete {
             // The queue is empty here: the exchange began with its last reply.
@@ -226,6 +262,49 @@ impl Session {
         ClientEvent::Tls(len, len == expected.len())
     }
 
+    /// A chunk follows. Its command has no reply before its last octet has left, so it is not among those without one.
+    pub fn begin_chunk(&mut self, chunk: Chunk) {
+        self.chunks.begin(chunk);
+        self.chunks.open = true;
+        self.phase = Phase::Chunk;
+    }
+
+    /// The last octet of a chunk leaves for the server.
+    ///
+    /// # Errors
+    /// [`Overflow`] when too many commands are without reply; it must not leave.
+    pub fn end_chunk(&mut self) -> Result<(), Overflow> {
+        let last = self.chunks.is_last();
+        self.outstanding.push(if last { Expects::LastChunk } else { Expects::Chunk })?;
+        self.chunks.open = !last;
+        self.phase = Phase::Command;
+        Ok(())
+    }
+
+    /// Whether the chunk under way is its message's last.
+    #[must_use]
+    pub fn is_last_chunk(&self) -> bool {
+        self.chunks.is_last()
+    }
+
+    /// Whether a message in chunks has begun and neither ended nor been given up.
+    #[must_use]
+    pub fn is_chunking(&self) -> bool {
+        self.chunks.open
+    }
+
+    /// Whether the server is known to take a chunk for what it is; meaningful where every command has its reply.
+    #[must_use]
+    pub fn takes_chunks(&self) -> bool {
+        self.chunks.ready
+    }
+
+    /// Whether the message under way is binary, or may be by a reply that is still to come.
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.chunks.binary || self.outstanding.contains(Expects::Binary)
+    }
+
     /// The end of data just found leaves for the server.
     ///
     /// # Errors
@@ -239,16 +318,24 @@ impl Session {
     /// Whether the client's octets are content of a message.
     #[must_use]
     pub fn in_content(&self) -> bool {
-        self.phase == Phase::Content
+        matches!(self.phase, Phase::Content | Phase::Chunk)
+    }
+
+    /// Whether the client's octets are those of a chunk.
+    #[must_use]
+    pub fn in_chunk(&self) -> bool {
+        self.phase == Phase::Chunk
     }
 
     /// What matters of a command line, without its CRLF, beyond its verb.
     #[must_use]
-    pub fn shape(&self, line: &[u8]) -> Shape {
+    pub fn shape(&self, verb: Verb, line: &[u8]) -> Shape {
         let rest = line.get(word(line).end..).unwrap_or_default();
         Shape {
             obeyed: trim(rest).is_empty() && !self.outstanding.contains(Expects::Auth),
             one_step: auth_is_one_step(line),
+            chunk: (verb == Verb::Bdat).then(|| Chunk::parse(line).ok()).flatten(),
+            binary: verb == Verb::Mail && is_binary(line),
         }
     }
 
@@ -300,6 +387,10 @@ pub struct Shape {
     pub obeyed: bool,
     /// An AUTH that other commands may follow at once.
     pub one_step: bool,
+    /// What BDAT announces.
+    pub chunk: Option<Chunk>,
+    /// MAIL says that the message is binary.
+    pub binary: bool,
 }
 
 /// The octets through the first LF, and whether there is one.

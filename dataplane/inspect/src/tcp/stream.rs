@@ -21,6 +21,8 @@ pub struct Stream {
     pub finished: bool,
     /// The receiver has acknowledged the FIN.
     pub finish_acked: bool,
+    /// Octets that the *receiver* takes in one segment.
+    pub segment_limit: u16,
     /// Shift of the windows that the *receiver* advertises.
     pub window_shift: u8,
     /// Window as the *sender* last advertised it (unscaled), for segments made in its name.
@@ -70,7 +72,7 @@ impl Stream {
     /// A stream whose SYN had this sequence number.
     #[must_use]
     pub fn new(syn_seq: u32) -> Self {
-        Self { start: SeqNum(syn_seq).add(1), ..Self::default() }
+        Self { start: SeqNum(syn_seq).add(1), segment_limit: u16::MAX, ..Self::default() }
     }
 
     /// Whether a SYN with this sequence number is the one that the stream began with.
@@ -127,6 +129,32 @@ impl Stream {
         let acked = (acked - position).clamp(0, old);
         let start = StreamOffset((position + acked).max(0) as u64);
         Placement::Here { acked: acked as usize, forwarded: (old - acked) as usize, start }
+    }
+
+    /// Whether `seq` is behind all that was forwarded.
+    #[must_use]
+    pub fn is_ahead(&self, seq: u32) -> bool {
+        self.position(seq) > self.next.0 as i64
+    }
+
+    /// New octets that may leave now: up to the edge of the window, and the one octet beyond it with which a sender probes
+    /// a closed one (RFC 9293 section 3.8.6.1).
+    #[must_use]
+    pub fn allowance(&self) -> usize {
+        usize::try_from((self.edge.0 + 1).saturating_sub(self.next.0)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether `seq` is within the window, before what was allowed (RFC 5961 section 3.2).
+    #[must_use]
+    pub fn is_in_window(&self, seq: u32) -> bool {
+        let position = self.position(seq);
+        position >= self.acked.0 as i64 && position <= self.edge.0.max(self.next.0) as i64
+    }
+
+    /// The number that the receiver has acknowledged last.
+    #[must_use]
+    pub fn acked_seq(&self) -> u32 {
+        self.start.add(self.acked.0 + u64::from(self.finish_acked)).0
     }
 
     /// Whether `seq` is a place where the receiver may expect the next octet: what it has acknowledged, or all

@@ -1,7 +1,7 @@
 //! Which words are legal, and which are overwritten whatever else their line says.
 
 use artifact::model::Mode;
-use artifact::settings::StartTls;
+use artifact::settings::{Chunking, StartTls};
 use artifact::smtp::{Base, Criterion, SmtpPolicy, Terminal, Test};
 
 use super::words::Words;
@@ -11,12 +11,15 @@ const SMTP_VERBS: [&str; 12] =
     ["DATA", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "SAML", "SEND", "SOML", "VRFY"];
 /// What `esmtp` inspection adds to them (ibid., "ESMTP Functionality").
 const ESMTP_VERBS: [&str; 3] = ["AUTH", "EHLO", "ETRN"];
-/// Extensions that `esmtp` inspection supports (ibid.). BINARYMIME is among the document's, but needs CHUNKING (RFC 3030), which is not.
+/// Extensions that `esmtp` inspection supports (ibid.); for BINARYMIME see [`CHUNKING_KEYWORDS`].
 const ESMTP_KEYWORDS: [&str; 7] =
     ["8BITMIME", "AUTH", "DSN", "ENHANCEDSTATUSCODES", "ETRN", "PIPELINING", "SIZE"];
-/// Always overwritten where a session is inspected (Cisco AIC document, "Restrictions": BDAT is not supported, so CHUNKING
-/// is masked), and what needs it.
-const NEVER_KEYWORDS: [&str; 2] = ["BINARYMIME", "CHUNKING"];
+/// Overwritten unless the policy says `chunking allow` (Cisco AIC document, "Restrictions": BDAT is not supported, so CHUNKING
+/// is masked). BINARYMIME is among the extensions that `esmtp` inspection supports, but needs CHUNKING (RFC 3030).
+const CHUNKING_KEYWORDS: [&str; 2] = ["BINARYMIME", "CHUNKING"];
+
+/// RFC 3030: the command.
+const BDAT: [&str; 1] = ["BDAT"];
 
 /// RFC 3207: the command and its keyword.
 const STARTTLS: [&str; 1] = ["STARTTLS"];
@@ -34,11 +37,17 @@ pub(super) struct Legal {
     pub base: Base,
     /// STARTTLS is overwritten, command and keyword.
     masks_starttls: bool,
+    /// BDAT is followed, where the server offers it.
+    pub allows_chunking: bool,
 }
 
 impl Legal {
     pub fn new(policy: &SmtpPolicy) -> Self {
-        Self { base: policy.base, masks_starttls: policy.settings.starttls == StartTls::Mask }
+        Self {
+            base: policy.base,
+            masks_starttls: policy.settings.starttls == StartTls::Mask,
+            allows_chunking: policy.settings.chunking == Chunking::Allow,
+        }
     }
 }
 
@@ -48,12 +57,17 @@ pub(super) fn is_legal(legal: Legal, place: Place, word: &[u8]) -> bool {
     if legal.masks_starttls && one_of(&STARTTLS) {
         return false;
     }
+    if place == Place::Keyword && one_of(&CHUNKING_KEYWORDS) {
+        return legal.allows_chunking;
+    }
     match (place, legal.base) {
         (Place::Verb, Base::None) => true,
         (Place::Verb, Base::Smtp) => one_of(&SMTP_VERBS),
-        (Place::Verb, Base::Esmtp) => one_of(&SMTP_VERBS) || one_of(&ESMTP_VERBS),
+        (Place::Verb, Base::Esmtp) => {
+            one_of(&SMTP_VERBS) || one_of(&ESMTP_VERBS) || (legal.allows_chunking && one_of(&BDAT))
+        }
         (Place::Keyword, Base::Esmtp) => one_of(&ESMTP_KEYWORDS),
-        (Place::Keyword, _) => !one_of(&NEVER_KEYWORDS),
+        (Place::Keyword, _) => true,
     }
 }
 
@@ -66,8 +80,8 @@ pub(super) fn words(policy: &SmtpPolicy, place: Place) -> Words {
         _ => None,
     });
     let built_in: &[&[&str]] = match place {
-        Place::Verb => &[&SMTP_VERBS, &ESMTP_VERBS, &STARTTLS],
-        Place::Keyword => &[&ESMTP_KEYWORDS, &NEVER_KEYWORDS, &STARTTLS],
+        Place::Verb => &[&SMTP_VERBS, &ESMTP_VERBS, &STARTTLS, &BDAT],
+        Place::Keyword => &[&ESMTP_KEYWORDS, &CHUNKING_KEYWORDS, &STARTTLS],
     };
     let mut known: Vec<Vec<u8>> = named
         .chain(built_in.iter().flat_map(|list| list.iter().copied()))
@@ -144,7 +158,7 @@ fn foresee(criterion: &Criterion, mode: Mode, place: Place, word: Option<&[u8]>)
         (Test::CommandLineLength(_), Place::Verb) => true,
         (Test::SenderAddress, _) => is(&["MAIL", "SAML", "SEND", "SOML"]),
         (Test::RecipientAddress, _) => is(&["RCPT"]),
-        (Test::RecipientCount(_), _) => is(&["RCPT", "DATA"]),
+        (Test::RecipientCount(_), _) => is(&["RCPT", "DATA", "BDAT"]),
         _ => false,
     };
     // In a match-all class it may be true from earlier.

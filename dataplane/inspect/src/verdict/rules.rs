@@ -172,6 +172,12 @@ impl Rules {
         self.legal.base
     }
 
+    /// Whether BDAT is followed, where the server offers it.
+    #[must_use]
+    pub fn chunking(&self) -> bool {
+        self.legal.allows_chunking
+    }
+
     /// What is refused in messages whatever the classes say.
     #[must_use]
     pub fn end_of_data(&self) -> EndOfData {

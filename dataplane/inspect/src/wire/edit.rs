@@ -1,7 +1,7 @@
 //! Changes a received frame in place, and its [`Segment`] with it.
 //!
 //! The functions that set a field leave the checksums as they are: call [`fix_checksums`] once after the last of them.
-//! [`overwrite`] and [`set_ttl`] alone keep a right checksum right.
+//! [`overwrite`], [`fill`] and [`set_ttl`] alone keep a right checksum right.
 //!
 //! # Panics
 //! All of them panic when the segment is not that of the frame: a bug of the caller, which no octet of a peer reaches,
@@ -87,6 +87,47 @@ pub fn sanitize_options(frame: &mut [u8], segment: &mut Segment) -> bool {
     tcp::sanitize_options(&mut frame[usize::from(segment.tcp_start)..usize::from(segment.payload_start)])
 }
 
+/// Overwrites what no receiver needs and some read differently: IPv4 options and the options of IPv6 extension headers
+/// become padding, and the reserved bits of IPv4 and of TCP are cleared. Nothing moves. Returns whether anything changed.
+pub fn tidy(frame: &mut [u8], segment: &mut Segment) -> bool {
+    segment.untidy = false;
+    let mut is_changed = clear_reserved(frame, segment);
+    let [ip_start, tcp_start] = [segment.ip_start, segment.tcp_start].map(usize::from);
+    if segment.is_v6 {
+        let next = ipv6_header(frame, segment).next_header();
+        let extensions = &mut frame[ip_start + ipv6::HEADER_LEN..tcp_start];
+        return is_changed | ipv6::pad_options(extensions, next);
+    }
+    let mut header = ipv4_header(frame, segment);
+    is_changed |= header.reserved();
+    header.clear_reserved();
+    let options = &mut frame[ip_start + ipv4::HEADER_LEN..tcp_start];
+    is_changed |= options.iter().any(|&octet| octet != 0);
+    // End of the option list, and padding (RFC 791 section 3.1).
+    options.fill(0);
+    is_changed
+}
+
+/// Overwrites the timestamps with no-operations. Returns whether there were any.
+pub fn remove_timestamps(frame: &mut [u8], segment: &mut Segment) -> bool {
+    segment.options.timestamps = None;
+    tcp::remove_option(options_mut(frame, segment), tcp::kind::TIMESTAMPS)
+}
+
+/// Sets the value of the timestamps, where there are any.
+pub fn set_timestamp(frame: &mut [u8], segment: &mut Segment, value: u32) {
+    if let Some(stamps) = &mut segment.options.timestamps {
+        stamps.value = value;
+        if let Some(place) = tcp::option_value(options_mut(frame, segment), tcp::kind::TIMESTAMPS) {
+            place[..4].copy_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
+fn options_mut<'f>(frame: &'f mut [u8], segment: &Segment) -> &'f mut [u8] {
+    &mut frame[usize::from(segment.tcp_start) + tcp::HEADER_LEN..usize::from(segment.payload_start)]
+}
+
 /// Overwrites the whole SACK option with no-operations. Returns whether there was one.
 pub fn remove_sack(frame: &mut [u8], segment: &mut Segment) -> bool {
     let super::Sack { start, count } = core::mem::take(&mut segment.options.sack);
@@ -105,6 +146,14 @@ pub fn set_ttl(frame: &mut [u8], segment: &mut Segment, ttl: u8) {
         ipv6_header(frame, segment).set_hop_limit(ttl);
     } else {
         ipv4_header(frame, segment).set_ttl(ttl);
+        fix_ip_checksum(frame, segment);
+    }
+}
+
+/// Lets routers fragment the packet, if it is IPv4, under this identification. The header checksum is computed anew.
+pub fn set_fragmentable(frame: &mut [u8], segment: &mut Segment, identification: u16) {
+    if !segment.is_v6 {
+        ipv4_header(frame, segment).set_fragmentable(identification);
         fix_ip_checksum(frame, segment);
     }
 }

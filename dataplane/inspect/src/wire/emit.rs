@@ -315,6 +315,7 @@ mod tests {
             let flags = Flags(flags);
             let options = if flags.syn() { options } else { Options { timestamps: options.timestamps, ..Options::default() } };
             let sack: Vec<_> = sack.into_iter().map(|(left, right)| SackBlock { left, right }).collect();
+            let sack = if flags.syn() { Vec::new() } else { sack };
             let outgoing = Outgoing { seq, ack, flags, window, options, sack: &sack, payload: &payload };
             let toward = if is_reversed { Toward::Sender } else { Toward::Receiver };
             let mut frame = vec![0xee; emit_len(&template, &outgoing)];

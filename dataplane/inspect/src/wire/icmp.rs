@@ -43,7 +43,7 @@ pub fn quoted(frame: &[u8]) -> Option<Quoted> {
         (ICMPV6, kind) if is_v6 => matches!(kind, 1..=4),
         _ => false,
     };
-    if !is_error || network.is_fragment {
+    if !is_error || network.fragment.is_some() {
         return None;
     }
     let inner = message.get(HEADER_LEN..)?;

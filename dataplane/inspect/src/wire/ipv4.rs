@@ -1,7 +1,7 @@
 //! IPv4 headers (RFC 791).
 
 use super::checksum::Sum;
-use super::{Checksums, Malformed, Network, u16_at};
+use super::{Checksums, Malformed, Network, Piece, u16_at};
 use core::borrow::{Borrow, BorrowMut};
 
 /// Octets of a header without options.
@@ -10,6 +10,7 @@ pub const HEADER_LEN: usize = 20;
 mod field {
     pub const VERSION_AND_LEN: usize = 0;
     pub const TOTAL_LEN: usize = 2;
+    pub const IDENTIFICATION: usize = 4;
     pub const FRAGMENT: usize = 6;
     pub const TTL: usize = 8;
     pub const PROTOCOL: usize = 9;
@@ -18,6 +19,7 @@ mod field {
     pub const DESTINATION: usize = 16;
 }
 
+const RESERVED: u16 = 0x8000;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
@@ -49,6 +51,30 @@ impl<H: Borrow<[u8; HEADER_LEN]>> Header<H> {
     #[must_use]
     pub fn is_fragment(&self) -> bool {
         u16_at(self.0.borrow(), field::FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
+    }
+
+    /// What the header says of a fragment; `None` of a whole packet.
+    #[must_use]
+    #[inline]
+    pub fn piece(&self) -> Option<Piece> {
+        let word = u16_at(self.0.borrow(), field::FRAGMENT);
+        if word & (MORE_FRAGMENTS | FRAGMENT_OFFSET) == 0 {
+            return None;
+        }
+        Some(Piece {
+            identification: u16_at(self.0.borrow(), field::IDENTIFICATION).into(),
+            // In units of 8 octets (RFC 791 section 3.1).
+            offset: (word & FRAGMENT_OFFSET) << 3,
+            more: word & MORE_FRAGMENTS != 0,
+            dont_fragment: word & DONT_FRAGMENT != 0,
+        })
+    }
+
+    /// The bit before the flags, which "must be zero" (RFC 791 section 3.1).
+    #[must_use]
+    #[inline]
+    pub fn reserved(&self) -> bool {
+        u16_at(self.0.borrow(), field::FRAGMENT) & RESERVED != 0
     }
 
     /// Hops that are left.
@@ -92,6 +118,18 @@ impl<H: BorrowMut<[u8; HEADER_LEN]>> Header<H> {
     /// Sets the hops that are left. The header checksum is then wrong.
     pub fn set_ttl(&mut self, ttl: u8) {
         self.0.borrow_mut()[field::TTL] = ttl;
+    }
+
+    /// Clears the reserved bit. The header checksum is then wrong.
+    pub fn clear_reserved(&mut self) {
+        let word = u16_at(self.0.borrow_mut(), field::FRAGMENT) & !RESERVED;
+        put_u16(self.0.borrow_mut(), field::FRAGMENT, word);
+    }
+
+    /// Lets routers fragment the packet, under this identification. The header checksum is then wrong.
+    pub fn set_fragmentable(&mut self, identification: u16) {
+        put_u16(self.0.borrow_mut(), field::FRAGMENT, 0);
+        put_u16(self.0.borrow_mut(), field::IDENTIFICATION, identification);
     }
 
     /// Writes a whole header without options, its checksum included, for a packet that must not be fragmented
@@ -157,7 +195,8 @@ pub fn parse(packet: &[u8], checksums: Checksums) -> Result<Network, Malformed> 
         protocol: header.protocol(),
         payload_start: header_len,
         payload_end: total_len,
-        is_fragment: header.is_fragment(),
+        fragment: header.piece(),
+        untidy: header_len > HEADER_LEN || header.reserved(),
     })
 }
 
@@ -207,7 +246,7 @@ mod tests {
             (20, 24, 64, 6)
         );
         assert_eq!(network.source[12..], [192, 0, 2, 1]);
-        assert!(!network.is_fragment);
+        assert!(network.fragment.is_none() && !network.untidy);
         let mut built = [0xee; HEADER_LEN];
         Header(&mut built).emit([192, 0, 2, 1], [198, 51, 100, 25], 6, 64, 24);
         assert_eq!(built, PACKET[..20]);
@@ -236,10 +275,17 @@ mod tests {
 
     #[test]
     fn fragments_are_seen() {
-        for (high, low, is_fragment) in [(0x40, 0, false), (0x20, 0, true), (0, 1, true), (0x1f, 0xff, true)]
-        {
-            let network = with(|p| (p[6], p[7]) = (high, low)).unwrap();
-            assert_eq!(network.is_fragment, is_fragment, "{high:02x}{low:02x}");
+        let piece =
+            |offset, more, dont_fragment| Some(Piece { identification: 0x1234, offset, more, dont_fragment });
+        for (high, low, expected) in [
+            (0x40, 0, None),
+            (0x20, 0, piece(0, true, false)),
+            (0, 1, piece(8, false, false)),
+            (0x60, 2, piece(16, true, true)),
+            (0x1f, 0xff, piece(65_528, false, false)),
+        ] {
+            let network = with(|p| (p[4], p[5], p[6], p[7]) = (0x12, 0x34, high, low)).unwrap();
+            assert_eq!(network.fragment, expected, "{high:02x}{low:02x}");
         }
     }
 

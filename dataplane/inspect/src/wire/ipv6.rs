@@ -1,7 +1,7 @@
 //! IPv6 headers and the extension headers that may stand before TCP (RFC 8200).
 
 use super::checksum::Sum;
-use super::{Malformed, Network, u16_at};
+use super::{Malformed, Network, Piece, u16_at, u32_at};
 use core::borrow::{Borrow, BorrowMut};
 
 /// Octets of the fixed header.
@@ -117,7 +117,10 @@ pub fn parse(packet: &[u8]) -> Result<Network, Malformed> {
     }
     let payload_end = HEADER_LEN + usize::from(header.payload_len());
     let packet = packet.get(..payload_end).ok_or(Malformed::Truncated)?;
-    let last = walk(packet, header.next_header())?;
+    if is_mapped(&header.source()) || is_mapped(&header.destination()) {
+        return Err(Malformed::BadField);
+    }
+    let last = walk(packet, header.next_header(), HEADER_LEN)?;
     Ok(Network {
         source: header.source(),
         destination: header.destination(),
@@ -125,32 +128,53 @@ pub fn parse(packet: &[u8]) -> Result<Network, Malformed> {
         protocol: last.protocol,
         payload_start: last.start,
         payload_end,
-        is_fragment: last.is_fragment,
+        fragment: last.fragment,
+        untidy: last.start > HEADER_LEN,
     })
+}
+
+/// IPv4-mapped addresses name IPv4 hosts within a program and do not belong on a wire (RFC 4291 section 2.5.5.2); here
+/// such a packet would be taken for one of the IPv4 connection.
+#[inline]
+fn is_mapped(address: &[u8; 16]) -> bool {
+    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
 }
 
 /// Where the extension headers end.
 struct Last {
     protocol: u8,
     start: usize,
-    is_fragment: bool,
+    fragment: Option<Piece>,
+}
+
+/// Octets of a fragment header.
+const FRAGMENT_LEN: usize = 8;
+
+/// The protocol that the headers of a datagram end at whose fragmentable part begins with `octets`, and where; an
+/// error when they do not end there (RFC 7112 section 5: "the first fragment must include the entire header chain").
+///
+/// # Errors
+/// [`Malformed`], as [`parse`].
+pub fn upper_layer(octets: &[u8], first: u8) -> Result<(u8, usize), Malformed> {
+    let last = walk(octets, first, 0)?;
+    if last.fragment.is_some() { Err(Malformed::BadField) } else { Ok((last.protocol, last.start)) }
 }
 
 /// Follows the chain. What is no extension header that may stand before TCP ends it, as the payload's protocol: ESP, AH
 /// and the experimental ones are somebody else's business, above.
 #[inline]
-fn walk(packet: &[u8], first: u8) -> Result<Last, Malformed> {
+fn walk(packet: &[u8], first: u8, from: usize) -> Result<Last, Malformed> {
     let mut protocol = first;
-    let mut start = HEADER_LEN;
+    let mut start = from;
     for count in 0..=EXTENSION_LIMIT {
         match protocol {
             // "The Hop-by-Hop Options header […] is restricted to appear immediately after an IPv6 header only"
             // (RFC 8200 section 4.1).
             next_header::HOP_BY_HOP if count > 0 => return Err(Malformed::BadField),
-            // Atomic fragments (offset 0, no more) too: receivers differ on them, nobody needs them (RFC 8021).
-            next_header::FRAGMENT => return Ok(Last { protocol, start, is_fragment: true }),
+            // Atomic fragments (offset 0, no more) too.
+            next_header::FRAGMENT => return fragment(packet, start),
             next_header::HOP_BY_HOP | next_header::ROUTING | next_header::DESTINATION_OPTIONS => {}
-            _ => return Ok(Last { protocol, start, is_fragment: false }),
+            _ => return Ok(Last { protocol, start, fragment: None }),
         }
         let [next, len, kind, segments_left] =
             *packet.get(start..).and_then(|rest| rest.first_chunk::<4>()).ok_or(Malformed::Truncated)?;
@@ -169,6 +193,56 @@ fn walk(packet: &[u8], first: u8) -> Result<Last, Malformed> {
     Err(Malformed::BadField)
 }
 
+/// Overwrites the options of the hop-by-hop and destination options headers in `extensions`, of which the first is a
+/// `first`, with padding (RFC 8200 section 4.2). Returns whether anything changed.
+pub fn pad_options(mut extensions: &mut [u8], first: u8) -> bool {
+    /// Octets of data of a PadN option at the most.
+    const PADDING_LIMIT: usize = 255;
+    const PAD_N: u8 = 1;
+    let mut is_changed = false;
+    let mut kind = first;
+    while let [next, len, ..] = *extensions {
+        let len = 8 + usize::from(len) * 8;
+        let Some((header, rest)) = extensions.split_at_mut_checked(len) else { break };
+        if matches!(kind, next_header::HOP_BY_HOP | next_header::DESTINATION_OPTIONS) {
+            let options = &mut header[2..];
+            let mut at = 0;
+            while at < options.len() {
+                let left = options.len() - at;
+                // Never one octet left over.
+                let whole =
+                    if left == PADDING_LIMIT + 3 { PADDING_LIMIT + 1 } else { left.min(PADDING_LIMIT + 2) };
+                is_changed |= options[at] != PAD_N
+                    || usize::from(options[at + 1]) != whole - 2
+                    || options[at + 2..at + whole].iter().any(|&octet| octet != 0);
+                options[at] = PAD_N;
+                options[at + 1] = (whole - 2) as u8;
+                options[at + 2..at + whole].fill(0);
+                at += whole;
+            }
+        }
+        kind = next;
+        extensions = rest;
+    }
+    is_changed
+}
+
+/// The fragment header (RFC 8200 section 4.5).
+fn fragment(packet: &[u8], start: usize) -> Result<Last, Malformed> {
+    let header = packet
+        .get(start..)
+        .and_then(|rest| rest.first_chunk::<FRAGMENT_LEN>())
+        .ok_or(Malformed::Truncated)?;
+    let word = u16_at(header, 2);
+    let piece = Piece {
+        identification: u32_at(header, 4),
+        offset: word & 0xfff8,
+        more: word & 1 != 0,
+        dont_fragment: false,
+    };
+    Ok(Last { protocol: header[0], start: start + FRAGMENT_LEN, fragment: Some(piece) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +256,7 @@ mod tests {
     }
 
     fn walked(first: u8, payload: &[u8]) -> Result<(u8, usize, bool), Malformed> {
-        parse(&packet(first, payload)).map(|n| (n.protocol, n.payload_start, n.is_fragment))
+        parse(&packet(first, payload)).map(|n| (n.protocol, n.payload_start, n.fragment.is_some()))
     }
 
     #[test]
@@ -235,9 +309,43 @@ mod tests {
 
     #[test]
     fn fragments_are_seen_atomic_ones_too() {
-        assert_eq!(walked(44, &[6, 0, 0, 1, 0, 0, 0, 7]), Ok((44, 40, true)));
-        assert_eq!(walked(44, &[6, 0, 0, 0, 0, 0, 0, 7]), Ok((44, 40, true)), "atomic");
-        assert_eq!(walked(60, &[44, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 8, 0, 0, 0, 7]), Ok((44, 48, true)));
+        assert_eq!(walked(44, &[6, 0, 0, 1, 0, 0, 0, 7]), Ok((6, 48, true)));
+        assert_eq!(walked(44, &[6, 0, 0, 0, 0, 0, 0, 7]), Ok((6, 48, true)), "atomic");
+        assert_eq!(walked(60, &[44, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 8, 0, 0, 0, 7]), Ok((6, 56, true)));
+        assert_eq!(walked(44, &[6, 0, 0, 0, 0, 0, 0]), Err(Malformed::Truncated));
+        let piece = parse(&packet(44, &[6, 0, 0x12, 0x37, 1, 2, 3, 4])).unwrap().fragment.unwrap();
+        assert_eq!((piece.offset, piece.more, piece.identification), (0x1230, true, 0x0102_0304));
+    }
+
+    #[test]
+    fn options_become_padding() {
+        for len in 0..=255_u8 {
+            let mut header = vec![0xee; 8 + usize::from(len) * 8];
+            (header[0], header[1]) = (6, len);
+            let mut chain = [60, 0, 201, 4, 9, 9, 9, 9].to_vec();
+            chain.append(&mut header);
+            assert!(pad_options(&mut chain, 0));
+            assert!(!pad_options(&mut chain, 0), "twice");
+            assert_eq!(chain[..8], [60, 0, 1, 4, 0, 0, 0, 0]);
+            let mut options = &chain[10..];
+            while let [kind, len, rest @ ..] = options {
+                assert_eq!(*kind, 1);
+                options = &rest[usize::from(*len)..];
+            }
+            assert!(options.is_empty(), "one octet left over");
+        }
+        let mut route = [6, 0, 2, 0, 0, 0, 0, 9];
+        assert!(!pad_options(&mut route, 43), "a routing header stays");
+    }
+
+    #[test]
+    fn mapped_addresses_are_refused() {
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1];
+        for (source, destination) in [(mapped, [0x21; 16]), ([0x20; 16], mapped)] {
+            let mut packet = vec![0; HEADER_LEN];
+            Header(packet.first_chunk_mut().unwrap()).emit(&source, &destination, 6, 64, 0);
+            assert_eq!(parse(&packet), Err(Malformed::BadField));
+        }
     }
 
     #[test]

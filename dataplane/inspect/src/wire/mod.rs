@@ -19,7 +19,7 @@ pub use segment::{Flags, Options, Sack, SackBlock, Segment, Timestamps};
 use core::net::{IpAddr, Ipv6Addr};
 
 /// Protocol number of TCP.
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
 
 /// Whether checksums are verified on receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +69,8 @@ impl core::fmt::Debug for Endpoint {
 pub enum Packet {
     /// A whole TCP segment.
     Tcp(Segment),
-    /// A fragment of an IP packet.
-    Fragment,
+    /// A fragment of an IP packet; an IPv6 atomic fragment is one.
+    Fragment(Fragment),
     /// IP, but not TCP.
     OtherIp {
         /// Protocol number.
@@ -116,14 +116,54 @@ pub struct Network {
     pub destination: [u8; 16],
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Protocol number of the payload; of a fragment, whatever the header says.
+    /// Protocol number of the payload.
     pub protocol: u8,
     /// First octet of the payload, after options and extension headers.
     pub payload_start: usize,
     /// The octet after the packet's last.
     pub payload_end: usize,
-    /// Whether this is a fragment; an IPv6 atomic fragment is one.
-    pub is_fragment: bool,
+    /// What it says of a fragment; `None` of a whole packet.
+    pub fragment: Option<Piece>,
+    /// There is something that [`edit::tidy`] would overwrite: options, extension headers, a reserved bit.
+    pub untidy: bool,
+}
+
+/// What an IP header says of a fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The same in all fragments of a datagram; 16 bits in IPv4.
+    pub identification: u32,
+    /// Octets of the datagram's payload in front of this fragment's.
+    pub offset: u16,
+    /// Others follow.
+    pub more: bool,
+    /// It says that it must not be one (IPv4).
+    pub dont_fragment: bool,
+}
+
+/// A fragment: where things stand in the frame and which datagram it is of. Offsets are from the frame's first octet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment {
+    /// VLAN tags.
+    pub vlan: Vlan,
+    /// Source, IPv4 mapped as in [`Endpoint`].
+    pub source: [u8; 16],
+    /// Destination, IPv4 mapped as in [`Endpoint`].
+    pub destination: [u8; 16],
+    /// Whether the IP header is version 6.
+    pub is_v6: bool,
+    /// Protocol number of the datagram's payload; of IPv6, only the first fragment's counts (RFC 8200 section 4.5).
+    pub protocol: u8,
+    /// Which of how many.
+    pub piece: Piece,
+    /// First octet of the IP header.
+    pub ip_start: u16,
+    /// First octet of the fragment's payload.
+    pub payload_start: u16,
+    /// Octets of payload.
+    pub payload_len: u16,
+    /// IPv4 TTL or IPv6 hop limit.
+    pub ttl: u8,
 }
 
 /// Says what a frame is, from its first octet of Ethernet on. Octets after the IP packet (padding) do not matter.
@@ -145,8 +185,19 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
         ethernet::ethertype::IPV6 => ipv6::parse(packet)?,
         _ => return Ok(Packet::NotIp),
     };
-    if network.is_fragment {
-        return Ok(Packet::Fragment);
+    if let Some(piece) = network.fragment {
+        return Ok(Packet::Fragment(Fragment {
+            vlan: link.vlan,
+            source: network.source,
+            destination: network.destination,
+            is_v6: link.ethertype == ethernet::ethertype::IPV6,
+            protocol: network.protocol,
+            piece,
+            ip_start: link.payload_start as u16,
+            payload_start: (link.payload_start + network.payload_start) as u16,
+            payload_len: (network.payload_end - network.payload_start) as u16,
+            ttl: network.ttl,
+        }));
     }
     let payload = &packet[network.payload_start..network.payload_end];
     if network.protocol == ICMPV6 && network.ttl == NEIGHBOR_HOPS && payload.first().is_some_and(is_neighbor)
@@ -187,6 +238,7 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
         window: header.window(),
         urgent: header.urgent(),
         ttl: network.ttl,
+        untidy: network.untidy || header.reserved() != 0,
         options: tcp::options(&whole[tcp::HEADER_LEN..], list_start as u16, flags.syn())?,
     }))
 }

@@ -33,6 +33,9 @@ pub struct Segment {
     pub urgent: u16,
     /// IPv4 TTL or IPv6 hop limit.
     pub ttl: u8,
+    /// There is something beside the TCP options that [`super::edit::tidy`] would overwrite: IP options, extension
+    /// headers, a reserved bit.
+    pub untidy: bool,
     /// The options that matter.
     pub options: Options,
 }

@@ -197,7 +197,8 @@ fn step(rest: &[u8]) -> Result<Step<'_>, Malformed> {
 const fn may_pass(kind: u8, syn: bool) -> bool {
     match kind {
         kind::MSS | kind::WINDOW_SCALE | kind::SACK_PERMITTED => syn,
-        kind::SACK | kind::TIMESTAMPS => true,
+        kind::SACK => !syn,
+        kind::TIMESTAMPS => true,
         _ => false,
     }
 }
@@ -252,6 +253,34 @@ fn read(options: &mut Options, kind: u8, value: &[u8], start: u16) -> Result<(),
         _ => return Err(Malformed::BadField),
     };
     if is_second { Err(Malformed::BadField) } else { Ok(()) }
+}
+
+/// The value of the first option of this kind in `list`; `None` when there is none that can be found.
+pub fn option_value(list: &mut [u8], wanted: u8) -> Option<&mut [u8]> {
+    let (from, to) = find(list, wanted)?;
+    Some(&mut list[from + 2..to])
+}
+
+/// Overwrites the first option of this kind in `list` with no-operations. Returns whether there was one.
+pub fn remove_option(list: &mut [u8], wanted: u8) -> bool {
+    let found = find(list, wanted);
+    if let Some((from, to)) = found {
+        list[from..to].fill(kind::NO_OPERATION);
+    }
+    found.is_some()
+}
+
+/// Where the first option of this kind stands in `list`.
+fn find(list: &[u8], wanted: u8) -> Option<(usize, usize)> {
+    let mut at = 0;
+    loop {
+        match step(list.get(at..)?).ok()? {
+            Step::End => return None,
+            Step::NoOperation => at += 1,
+            Step::Option(kind, _, len) if kind == wanted => return Some((at, at + len)),
+            Step::Option(_, _, len) => at += len,
+        }
+    }
 }
 
 /// Overwrites in `header` (fixed part and options) every option that may not pass with no-operations, what
@@ -384,7 +413,8 @@ mod tests {
             (&[8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0], "timestamps twice"),
             (&[5, 10, 0, 0, 0, 0, 0, 0, 0, 0, 5, 10, 0, 0, 0, 0, 0, 0, 0, 0], "SACK twice"),
         ] {
-            assert_eq!(options(list, 54, true), Err(Malformed::BadField), "{why}");
+            let syn = list[0] != kind::SACK;
+            assert_eq!(options(list, 54, syn), Err(Malformed::BadField), "{why}");
         }
     }
 
@@ -407,6 +437,7 @@ mod tests {
             (Flags::ACK, &[19, 4, 7, 7, 253, 2, 1, 1], &[1; 8], "MD5, experimental"),
             (Flags::ACK, &[2, 4, 5, 0xb4, 3, 3, 7, 4, 2, 1, 1, 1], &[1; 12], "only SYN may have them"),
             (Flags::ACK, &[0, 8, 10, 7], &[0, 0, 0, 0], "after the end"),
+            (Flags::SYN, &[5, 10, 0, 0, 0, 0, 0, 0, 0, 9, 1, 1], &[1; 12], "SACK blocks on SYN"),
         ] {
             let mut header = with_options(flags, list);
             let unwanted = options(&header[20..], 54, flags.syn()).unwrap().unwanted;

@@ -39,6 +39,7 @@ fn deconstruct() {
         window: 502,
         urgent: 0,
         ttl: 64,
+        untidy: false,
         options: Options { timestamps: Some(Timestamps { value: 12345, echo: 67890 }), ..Options::default() },
     };
     let segment = segment_of(&EHLO);
@@ -92,7 +93,7 @@ fn every_wrong_bit_of_ip_header_and_segment_is_noticed() {
 
 #[test]
 fn what_is_not_a_segment() {
-    assert_eq!(changed(&[(20, 0x20)]), Ok(Packet::Fragment));
+    assert!(matches!(changed(&[(20, 0x20)]), Ok(Packet::Fragment(fragment)) if fragment.piece.more));
     let [source, destination] = ["172.17.0.1", "172.17.0.2"].map(|ip| ip.parse().unwrap());
     for (protocol, ports) in [(17, (0xd431, 25)), (1, (0, 0))] {
         let expected = Packet::OtherIp {
@@ -125,6 +126,7 @@ fn headers_between_ip_and_tcp_survive_an_edit() {
         }
         segment.tcp_start += 8;
         segment.payload_start += 8;
+        segment.untidy = true;
         edit::fix_checksums(&mut frame, &segment);
         assert_eq!(segment_of(&frame), segment);
         let len = edit::cut(&mut frame, &mut segment, 8);
@@ -137,6 +139,11 @@ fn headers_between_ip_and_tcp_survive_an_edit() {
         // What is emitted in this connection's name does not repeat them.
         let captured = emit::Template::capture(&frame, &segment);
         assert_eq!(emit::emit_len(&captured, &outgoing), emit::emit_len(&template, &outgoing));
+        assert_eq!(edit::tidy(&mut frame, &mut segment), !is_v6, "padding stays padding");
+        edit::fix_checksums(&mut frame, &segment);
+        segment.untidy = true;
+        assert_eq!(segment_of(&frame), segment);
+        assert!(!edit::tidy(&mut frame, &mut segment), "twice");
     }
 }
 

@@ -12,7 +12,7 @@ use super::attachment::{Attachment, PinFolder};
 use super::binding::{bind, explain, open_all, patiently};
 use super::classification::Classification;
 use super::host::{self, Finding, Severity};
-use super::program::{Counts, Program};
+use super::program::{Count, Counts, Program};
 use super::slot::{Change, Slot};
 use super::{Mode, OnFailure, Steering, UmemMemory, WantedMode, XdpConfig, XdpPort};
 use crate::handover::{Exchange, HandOver, HandOverConfig, Member, members};
@@ -234,6 +234,14 @@ impl Gateway {
     #[must_use]
     pub fn ports(&self) -> [&PortInfo; 2] {
         [&self.sides[0].info, &self.sides[1].info]
+    }
+
+    /// What the kernel's part counted of the classes with the numbers 1 to `last`.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn class_counts(&self, last: u8) -> io::Result<Vec<Count>> {
+        self.program.class_counts(last)
     }
 
     /// Makes another policy hold.

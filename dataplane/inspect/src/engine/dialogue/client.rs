@@ -10,6 +10,7 @@ use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
 use crate::rewrite::mask;
 use crate::scan::Matcher;
+use crate::smtp::chunk::{CHUNK_LIMIT, Chunk};
 use crate::smtp::ext::{self, Invalid, Scope, Wrong};
 use crate::smtp::line::without_end;
 use crate::smtp::session::Shape;
@@ -47,12 +48,17 @@ impl Dialogue {
                     }
                     return Passage { forward: at, next: Next::Wait };
                 }
+                ClientEvent::Early => return Passage { forward: at, next: Next::Keep },
                 ClientEvent::Partial(len) => {
                     self.mask_partial(&mut bytes[at..at + len], context.rules);
                     at += len;
                 }
                 ClientEvent::Command(len) => match self.command(&mut bytes[at..at + len], here, context) {
                     Ok(()) => at += len,
+                    // Its chunk comes before its reply is read.
+                    Err(reply) if self.session.in_chunk() => {
+                        return self.refused_message(bytes, at, at + len, reply, context);
+                    }
                     Err(reply) => return self.refused(at, reply, context),
                 },
                 ClientEvent::Exchange(len) => at += len,
@@ -60,6 +66,14 @@ impl Dialogue {
                     Ok(()) => at += len,
                     Err(reply) => return self.refused_message(bytes, at, at + len, reply, context),
                 },
+                ClientEvent::Chunk(len, complete) => {
+                    match self.chunk(&bytes[at..at + len], complete, here, context) {
+                        Ok(()) => at += len,
+                        // Here its reply is read.
+                        Err(reply) if complete => return self.refused(at, reply, context),
+                        Err(reply) => return self.refused_message(bytes, at, at + len, reply, context),
+                    }
+                }
                 ClientEvent::Dot(len) => {
                     self.content.dot();
                     at += len;
@@ -78,7 +92,9 @@ impl Dialogue {
                     let judged = Judged::at(Direction::ClientToServer, here);
                     let reply = ReplyCode::Smuggling;
                     context.decision(Kind::SmtpSmuggling, &judged, None, Action::Close, Some(reply));
-                    return self.refused_message(bytes, at, at + len, reply, context);
+                    // Nor the dot and the CR before it: to some server they are the end by themselves.
+                    let held_back = at.saturating_sub(self.content.end_len());
+                    return self.refused_message(bytes, held_back, at + len, reply, context);
                 }
                 ClientEvent::Tls(len, false) => at += len,
                 ClientEvent::Tls(_, true) => {
@@ -142,9 +158,14 @@ impl Dialogue {
         let path = if matches!(verb, Verb::Mail | Verb::Rcpt) { path::path(line) } else { b"" };
         let blank = verb_at.start == line.len();
 
-        let ruling = if verb == Verb::Bdat {
+        let shape = self.session.shape(verb, line);
+        let offered = rules.chunking() && self.session.advertised().has("CHUNKING");
+        let ruling = if verb == Verb::Bdat && !offered {
             // Overwritten, its payload would reach the server as commands (RFC 3030, 4.2 warns of it).
             Ruling::Close(Kind::SmtpInvalidCommand, None, ReplyCode::NotImplemented)
+        } else if self.session.is_chunking() && !may_stand_between_chunks(verb, name, shape) {
+            // A server that refuses it may take the next chunk for commands, whether it was overwritten or not.
+            Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence)
         } else if !blank && !rules.is_legal_verb(name) {
             Ruling::Mask(None)
         } else {
@@ -157,7 +178,7 @@ impl Dialogue {
                     scan(self.smtp, Region::Recipient, path, &mut seen, context);
                     rules.recipient(&self.facts, &mut seen);
                 }
-                Verb::Data => rules.data(&self.facts, &mut seen),
+                Verb::Data | Verb::Bdat => rules.data(&self.facts, &mut seen),
                 _ => {}
             }
             let outcome =
@@ -172,8 +193,11 @@ impl Dialogue {
                             let judged = Judged { signature: Some(id), ..judged };
                             Ruling::Refuse(Kind::SmtpSignature, judged, ReplyCode::Policy)
                         }
-                        None => self.protocol(verb, line, here - start as u64, rules),
+                        None => self.protocol(verb, line, shape, here - start as u64, rules),
                     }
+                }
+                Outcome::Mask(cause) if verb == Verb::Bdat || self.session.is_chunking() => {
+                    Ruling::Close(Kind::SmtpMatch, Some(cause), ReplyCode::NotImplemented)
                 }
                 Outcome::Mask(cause) => {
                     self.facts.recipient_count = counted;
@@ -183,14 +207,16 @@ impl Dialogue {
             }
         };
 
-        let shape = self.session.shape(line);
         match ruling {
             Ruling::Pass => {
                 if verb == Verb::Rset && shape.obeyed {
                     report::forget(&mut self.audit, &mut self.facts, context);
                 }
                 report::audit_command(&mut self.audit, verb, line, path, context);
-                self.sent(verb, shape, &judged, context)
+                match shape.chunk {
+                    Some(chunk) => self.announced(chunk, here + piece.len() as u64, shape, &judged, context),
+                    None => self.sent(verb, shape, &judged, context),
+                }
             }
             Ruling::Mask(cause) => {
                 let kind = if cause.is_some() { Kind::SmtpMatch } else { Kind::SmtpInvalidCommand };
@@ -215,19 +241,27 @@ impl Dialogue {
             }
             Ruling::Refuse(kind, part, reply) => {
                 context.decision(kind, &part, None, Action::Close, Some(reply));
+                self.swallow_chunk(offered, shape);
                 Err(reply)
             }
             Ruling::Close(kind, cause, reply) => {
                 context.decision(kind, &judged, cause, Action::Close, Some(reply));
+                self.swallow_chunk(offered, shape);
                 Err(reply)
             }
         }
     }
 
     /// What the protocol itself says of a command that the policy lets through; `offset` is its line's.
-    fn protocol(&self, verb: Verb, line: &[u8], offset: u64, rules: &Rules) -> Ruling {
-        if !matches!(verb, Verb::Mail | Verb::Rcpt) {
-            return Ruling::Pass;
+    fn protocol(&self, verb: Verb, line: &[u8], shape: Shape, offset: u64, rules: &Rules) -> Ruling {
+        match verb {
+            Verb::Mail | Verb::Rcpt => {}
+            Verb::Bdat => return self.bdat(line, shape, offset),
+            // RFC 3030, 3: what is binary cannot be sent as lines.
+            Verb::Data if self.session.is_binary() => {
+                return Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence);
+            }
+            _ => return Ruling::Pass,
         }
         if verb == Verb::Mail && rules.requires_tls() {
             return Ruling::Close(Kind::SmtpTlsRequired, None, ReplyCode::TlsRequired);
@@ -246,6 +280,57 @@ impl Dialogue {
         };
         let judged = Judged::octets(Direction::ClientToServer, offset + at.start as u64, &line[at]);
         Ruling::Refuse(Kind::SmtpInvalidParameter, judged, reply)
+    }
+
+    /// A BDAT that the policy lets through. Every earlier command has its reply.
+    fn bdat(&self, line: &[u8], shape: Shape, offset: u64) -> Ruling {
+        let wrong = match (shape.chunk, Chunk::parse(line)) {
+            (Some(chunk), _) if chunk.len <= CHUNK_LIMIT => None,
+            (_, Err(wrong)) => Some(wrong),
+            (_, Ok(_)) => Some("BDAT ".len()..line.len()),
+        };
+        match wrong {
+            Some(at) => {
+                let start = offset + at.start as u64;
+                let judged = Judged::octets(Direction::ClientToServer, start, &line[at]);
+                Ruling::Refuse(Kind::SmtpInvalidParameter, judged, ReplyCode::BadParameter)
+            }
+            // No recipient, or a chunk that the server did not want: it may take this one for commands.
+            None if !self.session.takes_chunks() => {
+                Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence)
+            }
+            None => Ruling::Pass,
+        }
+    }
+
+    /// A BDAT leaves, whose chunk starts at octet `start` of the client's stream. With `BDAT 0 LAST` its own LF ends the message.
+    fn announced<X: Matcher>(
+        &mut self,
+        chunk: Chunk,
+        start: u64,
+        shape: Shape,
+        judged: &Judged,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        if !self.session.is_chunking() {
+            self.begin_content(start);
+        }
+        let ends = chunk.len == 0 && chunk.last;
+        if ends {
+            self.message_ended(context)?;
+        }
+        self.sent(Verb::Bdat, shape, judged, context)?;
+        if ends {
+            report::message_sent(&mut self.audit, &mut self.facts, context);
+        }
+        Ok(())
+    }
+
+    /// A refused BDAT has its chunk all the same, of which its sender reads no reply before it is sent.
+    fn swallow_chunk(&mut self, offered: bool, shape: Shape) {
+        if let Some(chunk) = shape.chunk.filter(|chunk| offered && chunk.len > 0) {
+            self.session.begin_chunk(chunk);
+        }
     }
 
     /// The command leaves for the server.
@@ -296,6 +381,15 @@ impl Dialogue {
         };
         context.decision(kind, &judged, None, Action::Close, Some(reply));
         reply
+    }
+}
+
+/// Whether a command may come after a chunk that was not its message's last (RFC 3030, 4.2; Exim takes only these).
+fn may_stand_between_chunks(verb: Verb, name: &[u8], shape: Shape) -> bool {
+    match verb {
+        Verb::Bdat | Verb::Quit => true,
+        Verb::Rset => shape.obeyed,
+        _ => name.eq_ignore_ascii_case(b"NOOP"),
     }
 }
 

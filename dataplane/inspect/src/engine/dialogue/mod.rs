@@ -52,6 +52,9 @@ pub enum Next {
     /// The octets beyond `forward` cannot be judged before the other side has spoken (what follows DATA
     /// depends on the reply to it). Drop them unacknowledged; their sender sends them again.
     Wait,
+    /// The same, but an honest client sends them so early (BDAT behind the commands it depends on): they may be kept, and given
+    /// again when the server has spoken, so that their sender need not send them again.
+    Keep,
     /// From now on no octet of either direction needs judging (an accepted STARTTLS).
     Opaque,
     /// Refused. Everything beyond `forward` was swallowed. The server gets none of it and is reset at
@@ -121,6 +124,8 @@ pub struct Dialogue {
     audit: Option<Box<report::Audit>>,
     /// The client spoke before its turn, which was reported.
     early: bool,
+    /// Its octets were given back to be kept.
+    keeps: bool,
 }
 
 const CLIENT: usize = 0;
@@ -142,10 +147,11 @@ impl Dialogue {
             content: content::Content::default(),
             audit: None,
             early: false,
+            keeps: false,
         }
     }
 
-    /// Octets the client sent, in order, each once (again after [`Next::Wait`]). May be called without any, to let time pass.
+    /// Octets the client sent, in order, each once (again after [`Next::Wait`] and [`Next::Keep`]). May be called without any, to let time pass.
     pub fn client<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
         context.journal.set_enhanced(self.enhanced_status_codes());
         let passage = match self.gate {
@@ -157,7 +163,9 @@ impl Dialogue {
             Gate::Closed(reply) => Passage { forward: 0, next: Next::Close(reply) },
         };
         debug_assert!(passage.forward <= bytes.len());
-        let accepted = if passage.next == Next::Wait { passage.forward } else { bytes.len() };
+        self.keeps = passage.next == Next::Keep;
+        let waits = matches!(passage.next, Next::Wait | Next::Keep);
+        let accepted = if waits { passage.forward } else { bytes.len() };
         self.offsets[CLIENT] += accepted as u64;
         passage
     }

@@ -2,7 +2,7 @@
 
 use super::Next;
 use super::report::{self, Judged};
-use super::{Context, Dialogue, Gate, Passage, SERVER};
+use super::{CLIENT, Context, Dialogue, Gate, Passage, SERVER};
 use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
 use crate::rewrite::mask;
@@ -217,7 +217,9 @@ impl Dialogue {
         match answer.to {
             Answered::Plain | Answered::StartTls => {}
             Answered::Forgotten => report::forget(&mut self.audit, &mut self.facts, context),
-            Answered::Data => self.begin_content(),
+            Answered::Data => self.begin_content(self.offsets[CLIENT]),
+            // What was read of the message is forgotten, as the server does.
+            Answered::ChunkRefused => self.content.end(context),
             Answered::EndOfData => {
                 if matches!(answer.code, 200..300) {
                     context.counters.smtp_messages += 1;
@@ -247,7 +249,9 @@ impl Dialogue {
                 let judged = Judged::at(Direction::ServerToClient, here);
                 let reply = ReplyCode::OutOfSync;
                 context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
-                return Err(Refusal { reply, passes: false });
+                // What a server says that gives up in the middle of a chunk (421 above all) is what its client asks for.
+                let passes = self.session.in_chunk() && answer.code >= 400;
+                return Err(Refusal { reply, passes });
             }
         }
         Ok(())

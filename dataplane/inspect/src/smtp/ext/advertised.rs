@@ -11,7 +11,7 @@ pub struct Extension {
     pub mail: usize,
     /// Octets that a RCPT line may be longer because of it.
     pub rcpt: usize,
-    /// The Cisco ESMTP firewall document lists it as supported (BINARYMIME too, but that needs CHUNKING, which is not).
+    /// The Cisco ESMTP firewall document lists it as supported.
     pub supported: bool,
 }
 
@@ -37,7 +37,7 @@ pub const EXTENSIONS: [Extension; 30] = [
     // RFC 1870.
     supported("SIZE", 26, 0),
     // RFC 3030.
-    extension("BINARYMIME", 16, 0),
+    supported("BINARYMIME", 16, 0),
     // RFC 1845.
     extension("CHECKPOINT", 0, 0),
     // RFC 3030.

@@ -11,4 +11,4 @@ mod parameter;
 mod value;
 
 pub use advertised::{Advertised, EXTENSIONS, Extension, PRIVATE_LIMIT};
-pub use parameter::{Invalid, PARAMETERS, Parameter, Scope, Wrong, check};
+pub use parameter::{Invalid, PARAMETERS, Parameter, Scope, Wrong, check, is_binary};
