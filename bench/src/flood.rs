@@ -40,7 +40,12 @@ fn lookups(count: usize, scale: Scale) -> Result<Samples, String> {
     for round in 0..=scale.rounds() {
         let mut watch = Stopwatch::default();
         let found: u64 = watch.time(|| {
-            let find = |key| table.lookup(key).and_then(|index| table.get(index)).map_or(0, |value| u64::from(value[9]) + 1);
+            let find = |key| {
+                table
+                    .lookup(key)
+                    .and_then(|index| table.get(index))
+                    .map_or(0, |value| u64::from(value[9]) + 1)
+            };
             keys.iter().map(find).sum()
         });
         if found < LOOKUPS as u64 {

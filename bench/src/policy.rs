@@ -47,7 +47,11 @@ pub fn text(rules: Rules) -> String {
         Rules::Pinhole => {}
         Rules::Guarded => {
             let high = crate::flood::HIGH;
-            let _ = write!(text, "parameter-map type inspect guard\n max-incomplete low {} high {high}\n", high - 100);
+            let _ = write!(
+                text,
+                "parameter-map type inspect guard\n max-incomplete low {} high {high}\n",
+                high - 100
+            );
         }
         Rules::Smtp => criteria.push("cmd verb EVIL".to_owned()),
         Rules::Patterns(target, count) => {

@@ -119,9 +119,8 @@ pub(super) fn is_premature(
     let Some(queues) = &mut stream.queues else { return false };
     // Blocks that are acknowledged already (RFC 2883) name what came twice.
     let names_gap = |block: SackBlock| block.right.wrapping_sub(segment.ack) as i32 > 0;
-    let is_plain = segment.payload_len == 0
-        && !segment.flags.fin()
-        && !segment.sack_blocks(frame).any(names_gap);
+    let is_plain =
+        segment.payload_len == 0 && !segment.flags.fin() && !segment.sack_blocks(frame).any(names_gap);
     let is_premature = is_plain && !is_finished && acked > before && acked < queues.promised.min(next);
     if is_premature {
         queues.shown = queues.shown.or(Some(before));
