@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod baseline;
+pub mod flood;
 pub mod flows;
 pub mod gateway;
 pub mod growth;

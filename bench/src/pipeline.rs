@@ -205,7 +205,7 @@ impl Contender {
     /// As the table says it.
     pub(crate) fn name(&self) -> String {
         match self.rules {
-            Rules::Pinhole => "not inspected".into(),
+            Rules::Pinhole | Rules::Guarded => "not inspected".into(),
             Rules::Smtp => "no patterns".into(),
             Rules::Patterns(target, count) => format!("{count} {} patterns", target.word()),
         }

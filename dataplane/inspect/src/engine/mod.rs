@@ -135,7 +135,8 @@ impl<X: Matcher> Engine<X> {
     /// An engine without flows.
     #[must_use]
     pub fn new(policy: Arc<Policy>, matcher: X, config: Config) -> Self {
-        let generation = Generation::new(config.generation, policy, matcher, config.ports);
+        let generation =
+            Generation::new(config.generation, policy, matcher, config.ports, config.worker_count);
         let mut limits = Limits::default();
         if !generation.groups.is_empty() {
             limits.reserve(config.flow_limit, &config.hash_key);
