@@ -2,11 +2,12 @@
 
 use std::io;
 
-use inspect::frame::{Memory, Pool};
+use inspect::frame::Memory;
 
 use crate::board::{KernelCounts, PortFacts};
 use crate::port::Port;
 use crate::port::xdp::{self, Classification};
+use crate::worker::Place;
 
 /// What a gateway is built on: it has a seat for each worker and looks after its ports.
 pub trait Backend {
@@ -20,7 +21,7 @@ pub trait Backend {
     /// The place of a worker, once.
     fn take_seat(&mut self, worker: usize) -> Option<Self::Seat>;
     /// The worker's frames and ports.
-    fn sit(seat: Self::Seat) -> (Pool<Self::Memory>, [Self::Port; 2]);
+    fn sit(seat: Self::Seat) -> Place<Self::Memory, Self::Port>;
     /// What an administrator should know of the start.
     fn notices(&self) -> Vec<String>;
     /// Looks after the ports, about once a second, and says what changed.
@@ -34,6 +35,9 @@ pub trait Backend {
     fn set_policy(&mut self, policy: &Classification) -> io::Result<()>;
     /// What the kernel's part did with frames.
     fn kernel(&self) -> [KernelCounts; 2];
+    /// Frames and octets of the classes that the kernel decides for, by row of [`crate::edition::Editions::tops`], of which
+    /// there are `count`. The kernel counts the first 255.
+    fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]>;
 }
 
 impl Backend for xdp::Gateway {
@@ -45,7 +49,7 @@ impl Backend for xdp::Gateway {
         xdp::Gateway::take_seat(self, worker)
     }
 
-    fn sit(seat: xdp::Seat) -> (Pool<xdp::UmemMemory>, [xdp::XdpPort; 2]) {
+    fn sit(seat: xdp::Seat) -> Place<xdp::UmemMemory, xdp::XdpPort> {
         seat.open()
     }
 
@@ -78,6 +82,12 @@ impl Backend for xdp::Gateway {
             counts.rows().map(|(fate, count)| (fate_label(fate), count.frames, count.bytes)).collect()
         };
         self.statistics().map_or_else(|_| Default::default(), |counts| counts.each_ref().map(rows))
+    }
+
+    fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]> {
+        let last = u8::try_from(count).unwrap_or(u8::MAX);
+        let counts = self.class_counts(last).unwrap_or_default();
+        counts.iter().map(|count| [count.frames, count.bytes]).collect()
     }
 }
 

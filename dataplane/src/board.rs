@@ -9,9 +9,11 @@ use std::time::{Instant, SystemTime};
 
 use artifact::format::Artifact;
 use inspect::counter::Counters;
+use inspect::engine::level::ClassLevel;
 use inspect::engine::{GENERATION_LIMIT, SessionState, SessionView};
 
 use crate::edition::{Edition, Editions, Register};
+use crate::handover::HandOverCounts;
 use crate::journal::JournalStatus;
 use crate::port::Level;
 use crate::tally::Tally;
@@ -83,6 +85,8 @@ pub struct Totals {
     pub chunks_free: u64,
     /// Chunks of the umem.
     pub chunks: u64,
+    /// Frames that came to one worker and belong to another.
+    pub handover: HandOverCounts,
     /// Records that the journal could not take.
     pub records_lost: u64,
     /// Numbers of the policies under which the worker has sessions, and of the one in force, which fills the rest.
@@ -118,6 +122,34 @@ pub struct Census {
     pub packets: u64,
     /// Payload octets forwarded.
     pub bytes: u64,
+    /// Most there ever were at once, half-open, established, terminating, and how fast they come. Of several workers and
+    /// artifacts the sum, which is never too little.
+    pub level: ClassLevel,
+}
+
+/// What a worker counts when it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Headcount {
+    /// By row of [`Editions::tops`].
+    pub classes: Vec<Census>,
+    /// Octets of memory that segments out of order take, at most took, and segments in the longest queue of one stream.
+    pub waiting: [u64; 3],
+}
+
+impl Headcount {
+    /// Room for so many classes.
+    #[must_use]
+    pub fn with_classes(count: usize) -> Self {
+        Self { classes: vec![Census::default(); count], ..Self::default() }
+    }
+
+    /// Adds that of another worker. Of the longest queue the longer.
+    pub fn add(&mut self, other: &Headcount) {
+        self.classes.iter_mut().zip(&other.classes).for_each(|(mine, theirs)| mine.add(theirs));
+        self.waiting[0] += other.waiting[0];
+        self.waiting[1] += other.waiting[1];
+        self.waiting[2] = self.waiting[2].max(other.waiting[2]);
+    }
 }
 
 impl Census {
@@ -139,6 +171,17 @@ impl Census {
         self.terminating += other.terminating;
         self.packets += other.packets;
         self.bytes += other.bytes;
+        self.rise(&other.level);
+    }
+
+    /// Adds the level of another worker, or of another artifact.
+    pub fn rise(&mut self, other: &ClassLevel) {
+        let level = &mut self.level;
+        level.most.iter_mut().zip(other.most).for_each(|(mine, theirs)| *mine += theirs);
+        level.begun += other.begun;
+        level.most_begun += other.most_begun;
+        level.octets += other.octets;
+        level.decided.iter_mut().zip(other.decided).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
 
@@ -187,6 +230,8 @@ pub struct Board {
     pub journal: Arc<JournalStatus>,
     /// What the kernel's part of the gateway did with frames, for both ports.
     kernel: Mutex<[KernelCounts; 2]>,
+    /// Frames and octets of the classes that it decides for, by row of [`Editions::tops`].
+    kernel_classes: Mutex<Vec<[u64; 2]>>,
     /// What the ports turned out to be.
     port_facts: Mutex<[PortFacts; 2]>,
     workers: Vec<Mutex<WorkerState>>,
@@ -216,6 +261,7 @@ impl Board {
             port_restarts: AtomicU64::new(0),
             journal,
             kernel: Mutex::default(),
+            kernel_classes: Mutex::default(),
             port_facts: Mutex::default(),
             workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&editions))).collect(),
             register: Arc::new(Register::new(editions)),
@@ -273,6 +319,18 @@ impl Board {
     /// Takes over what the kernel's part did.
     pub fn set_kernel(&self, counts: [KernelCounts; 2]) {
         *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// What the kernel's part did for a class when somebody last asked it: frames and octets.
+    #[must_use]
+    pub fn kernel_class(&self, row: usize) -> [u64; 2] {
+        let counts = self.kernel_classes.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(row).copied().unwrap_or_default()
+    }
+
+    /// Takes over what the kernel's part did for classes.
+    pub fn set_kernel_classes(&self, counts: Vec<[u64; 2]>) {
+        *self.kernel_classes.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
     /// What the ports turned out to be.

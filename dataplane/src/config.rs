@@ -78,8 +78,9 @@ socket, 2 on wrong usage.";
 fn run_help() -> String {
     format!(
         "{RUN_EXAMPLE}\n\nThe file of --config is TOML. It may hold the options above under their names (`policy`, `ports`, \
-         `workers`, `cores`, `mode`, `on_failure`, `unknown_sessions`, `checksum`, `metrics`, `control`, `events`, \
-         `syslog`, `drain_seconds`); what the command line says counts. Its limits, with their defaults:\n\n{}",
+         `workers`, `cores`, `mode`, `steering`, `on_failure`, `unknown_sessions`, `checksum`, `metrics`, `control`, \
+         `events`, `syslog`, `drain_seconds`); what the command line says counts. Its limits, with their \
+         defaults:\n\n{}",
         documentation()
     )
 }
@@ -104,6 +105,9 @@ pub struct RunArgs {
     /// How the XDP program is attached [default: auto]
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
+    /// Who brings both directions of a session to one worker: the card, or the workers themselves [default: auto]
+    #[arg(long, value_enum)]
+    pub steering: Option<Steering>,
     /// What becomes of traffic when no worker runs: dropped, or bridged uninspected [default: closed]
     #[arg(long, value_enum)]
     pub on_failure: Option<OnFailure>,
@@ -238,6 +242,19 @@ pub enum Mode {
     Skb,
 }
 
+/// Who brings both directions of a session to one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Steering {
+    /// The card if it can, at both ports alike, else as with `hash`
+    #[default]
+    Auto,
+    /// The card, by a symmetric receive hash over addresses
+    Rss,
+    /// A worker hands what is not its own to the worker that the addresses belong to
+    Hash,
+}
+
 /// What becomes of traffic when no worker runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
@@ -331,6 +348,7 @@ struct File {
     workers: Option<u32>,
     cores: Option<Vec<usize>>,
     mode: Option<Mode>,
+    steering: Option<Steering>,
     on_failure: Option<OnFailure>,
     unknown_sessions: Option<UnknownSessions>,
     checksum: Option<Checksum>,
@@ -355,6 +373,8 @@ pub struct RunConfig {
     pub cores: Vec<usize>,
     /// How the XDP program is attached.
     pub mode: Mode,
+    /// Who brings both directions of a session to one worker.
+    pub steering: Steering,
     /// What becomes of traffic when no worker runs.
     pub on_failure: OnFailure,
     /// What becomes of sessions that began before the gateway did.
@@ -407,6 +427,7 @@ impl RunConfig {
             worker_count,
             cores: cores.unwrap_or_default(),
             mode: args.mode.or(file.mode).unwrap_or_default(),
+            steering: args.steering.or(file.steering).unwrap_or_default(),
             on_failure: args.on_failure.or(file.on_failure).unwrap_or_default(),
             unknown_sessions: args.unknown_sessions.or(file.unknown_sessions).unwrap_or_default(),
             checksum: args.checksum.or(file.checksum).unwrap_or_default(),
@@ -458,8 +479,8 @@ mod tests {
         for (name, options) in [
             (
                 "run",
-                "--policy --port --workers --cores --mode --on-failure --unknown-sessions --checksum --metrics --control \
-                 --events --syslog --drain-seconds --config",
+                "--policy --port --workers --cores --mode --steering --on-failure --unknown-sessions --checksum --metrics \
+                 --control --events --syslog --drain-seconds --config",
             ),
             ("replay", "--policy --in --out --events --zone --checksum"),
             ("show", "--control --json policy interfaces sessions zone-pair statistics all"),
@@ -492,6 +513,7 @@ mod tests {
         assert_eq!(config.control, Path::new("/run/postern.sock"));
         assert_eq!(config.drain, Duration::from_secs(10));
         assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.steering, Steering::Auto);
         assert_eq!(config.ports[1], PortBinding { name: "out".into(), interface: "eth1".into() });
     }
 
@@ -521,6 +543,7 @@ mod tests {
             ports = ["in=eth0", "out=eth1"]
             cores = [2, 3]
             mode = "skb"
+            steering = "hash"
             on_failure = "open"
             drain_seconds = 3
             [limits]
@@ -531,6 +554,7 @@ mod tests {
         let config = run(&["--config", path, "--mode", "native"]).unwrap();
         assert_eq!((config.policy.to_str(), config.worker_count), (Some("from-file"), 2));
         assert_eq!((config.mode, config.on_failure), (Mode::Native, OnFailure::Open));
+        assert_eq!(config.steering, Steering::Hash);
         assert_eq!((config.cores.as_slice(), config.limits.flow_limit), (&[2, 3][..], 1000));
         assert_eq!(config.ports.len(), 2);
         assert_eq!(run(&["--config", path, "--workers", "4"]).unwrap().worker_count, 4);

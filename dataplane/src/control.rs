@@ -14,7 +14,7 @@ use inspect::engine::SessionView;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::board::{Board, Census};
+use crate::board::{Board, Headcount};
 use crate::edition::Editions;
 use crate::journal::json::timestamp;
 use crate::journal::names::Names;
@@ -162,12 +162,12 @@ fn ask_workers<T>(source: &Source, request: impl Fn(Sender<T>) -> Request) -> Ve
 }
 
 fn zone_pairs(source: &Source) -> Value {
-    let mut sum = vec![Census::default(); source.board.editions().tops.len()];
-    let count = sum.len();
-    let all = ask_workers(source, |reply| Request::Census { into: vec![Census::default(); count], reply });
+    let count = source.board.editions().tops.len();
+    let mut sum = Headcount::with_classes(count);
+    let all = ask_workers(source, |reply| Request::Census { into: Headcount::with_classes(count), reply });
     let is_partial = all.iter().any(Option::is_none);
     for census in all.iter().flatten() {
-        sum.iter_mut().zip(census).for_each(|(sum, census)| sum.add(census));
+        sum.add(census);
     }
     overview::zone_pairs(&source.board, &sum, is_partial)
 }
@@ -267,7 +267,7 @@ mod tests {
                         reply.send(into).unwrap();
                     }
                     Request::Census { mut into, reply } => {
-                        into[0].count(&view());
+                        into.classes[0].count(&view());
                         reply.send(into).unwrap();
                     }
                     Request::Reload(_) => panic!("nobody asked for it"),

@@ -1,7 +1,5 @@
 //! The workers of a gateway: started, watched, ended together.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +18,7 @@ use crate::gateway::{LOOK, TEND, say};
 use crate::journal::ChannelSink;
 use crate::loaded::Sides;
 use crate::matcher::Patterns;
-use crate::port::xdp::Classification;
+use crate::random::random_key;
 use crate::reload::{Order, Reloader};
 use crate::worker::{Reload, Request, Switch, Worker};
 
@@ -101,7 +99,7 @@ impl Crew<'_> {
             // One that died has said so.
             let _ = thread.join();
         }
-        self.board.set_kernel(backend.kernel());
+        self.ask_kernel(backend);
         result
     }
 
@@ -151,10 +149,15 @@ impl Crew<'_> {
                 for notice in backend.tend() {
                     say(&notice);
                 }
-                self.board.set_kernel(backend.kernel());
+                self.ask_kernel(backend);
                 self.board.set_port_facts(backend.ports());
             }
         }
+    }
+
+    fn ask_kernel<B: Backend>(&self, backend: &B) {
+        self.board.set_kernel(backend.kernel());
+        self.board.set_kernel_classes(backend.kernel_classes(self.board.editions().tops.len()));
     }
 
     /// Brings a policy into force: see [`crate::gate`] for the order.
@@ -170,11 +173,11 @@ impl Crew<'_> {
                 GENERATION_LIMIT - 2
             ));
         }
-        let part = Classification::from_policy(&loaded.artifact.policy, sides);
+        let editions = Arc::new(self.board.editions().next(&loaded.artifact));
+        let part = editions.current().classification(sides);
         backend
             .set_policy(&self.gate.before(&part))
             .map_err(|error| format!("the kernel did not take the policy: {error}"))?;
-        let editions = Arc::new(self.board.editions().next(&loaded.artifact));
         // Before any worker can report under it.
         self.board.register.set(Arc::clone(&editions));
         let (done, is_done) = crossbeam_channel::bounded(prepared.len().max(1));
@@ -306,15 +309,6 @@ impl Crew<'_> {
             let _ = alarm.0.send(Report::Ended(result));
         }
     }
-}
-
-/// A key that nobody can guess, from the seed the system gave this process.
-fn random_key() -> [u8; 16] {
-    let mut key = [0; 16];
-    for (number, half) in key.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        *half = RandomState::new().hash_one(number).to_le_bytes();
-    }
-    key
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use artifact::format::Artifact;
-use artifact::model::{Policy, TopAction};
+use artifact::model::{Policy, PortIndex, TopAction};
 use inspect::event::{FlowTag, Record};
+
+use crate::port::xdp::Classification;
 
 /// A class of an SMTP policy, as one path uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +54,24 @@ impl Edition {
     /// The row of a session's top-level class.
     #[must_use]
     pub fn top(&self, flow: &FlowTag) -> Option<usize> {
-        self.tops.get(usize::from(flow.path))?.get(usize::from(flow.class)).copied()
+        self.top_of(flow.path, flow.class)
+    }
+
+    /// The row of a class of a path.
+    #[must_use]
+    pub fn top_of(&self, path: u16, class: u16) -> Option<usize> {
+        self.tops.get(usize::from(path))?.get(usize::from(class)).copied()
+    }
+
+    /// What the kernel can decide of it, where each port of the gateway is one of the policy's: see
+    /// [`Classification::counting`]. A class is counted under its row, the first 255 are.
+    #[must_use]
+    pub fn classification(&self, ports: [Option<PortIndex>; 2]) -> Classification {
+        let number = |path: usize, class: usize| {
+            let row = self.tops.get(path).and_then(|rows| rows.get(class));
+            row.and_then(|row| u8::try_from(row + 1).ok()).unwrap_or(0)
+        };
+        Classification::counting(&self.policy, ports, &number)
     }
 
     /// The row of a class of a session's SMTP policy.

@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 
 use crate::backend::Backend;
 use crate::board::Board;
-use crate::config::{Mode, OnFailure, RunConfig};
+use crate::config::{Mode, OnFailure, RunConfig, Steering};
 use crate::control::{self, Control};
 use crate::crew::{Crew, Trouble};
 use crate::failure::Failure;
@@ -62,6 +62,13 @@ pub fn command(config: &RunConfig) -> Result<(), Failure> {
             OnFailure::Closed => xdp::OnFailure::Closed,
             OnFailure::Open => xdp::OnFailure::Open,
         },
+        steering: match config.steering {
+            Steering::Auto => xdp::Steering::Auto,
+            Steering::Rss => xdp::Steering::Card,
+            Steering::Hash => xdp::Steering::HandOver,
+        },
+        handover_len: narrow(config.limits.handover_len),
+        burst: narrow(config.limits.burst),
         frame_count: narrow(config.limits.frame_count),
         ring_len: narrow(config.limits.ring_len),
         ..XdpConfig::new(interfaces.each_ref().map(String::as_str))
@@ -117,7 +124,7 @@ pub fn run<B: Backend + 'static>(
     let listener = listener.transpose()?;
 
     // The first time the ports must be there; later they are waited for.
-    let part = Classification::from_policy(&loaded.artifact.policy, sides);
+    let part = board.edition().classification(sides);
     let mut backend = open(&part).map_err(|error| Failure::Bad(error.to_string()))?;
 
     let capacity = usize::try_from(config.limits.record_limit).unwrap_or(usize::MAX);
@@ -290,7 +297,8 @@ mod tests {
     use crate::control::{Question, Topic, ask};
     use crate::journal::sample;
     use crate::port::memory::MemoryPort;
-    use inspect::frame::{Pool, VecMemory};
+    use crate::worker::Place;
+    use inspect::frame::VecMemory;
     use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
 
@@ -314,12 +322,12 @@ mod tests {
         fn take_seat(&mut self, _: usize) -> Option<bool> {
             Some(self.broken)
         }
-        fn sit(broken: bool) -> (Pool<VecMemory>, [MemoryPort; 2]) {
+        fn sit(broken: bool) -> Place<VecMemory, MemoryPort> {
             let (a, far) = MemoryPort::new(4);
             if broken {
                 far.vanish();
             }
-            (VecMemory::pool(16, 2048), [a, MemoryPort::new(4).0])
+            Place { pool: VecMemory::pool(16, 2048), ports: [a, MemoryPort::new(4).0], handover: None }
         }
         fn notices(&self) -> Vec<String> {
             Vec::new()
@@ -339,6 +347,9 @@ mod tests {
         }
         fn kernel(&self) -> [KernelCounts; 2] {
             [vec![("bridged", 1, 60)], Vec::new()]
+        }
+        fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]> {
+            vec![[0; 2]; count]
         }
     }
 

@@ -74,6 +74,8 @@ limits! {
         "they are raised to it (postern_anomalies_total{kind=\"ip_low_ttl\"})";
     ring_len = 2048 in 64..=32768, "descriptors per ring, a power of two":
         "frames are lost before the gateway sees them (postern_port_rx_lost_total)";
+    handover_len = 2048 in 64..=1048576, "frames that wait for a worker to take them over from others, per port":
+        "further ones are dropped, their senders send them again (postern_handover_dropped_total)";
     burst = 64 in 1..=1024, "frames taken from a port at once":
         "the rest is taken in the next round";
     spin_micros = 0 in 0..=1000000, "microseconds an idle worker looks for frames before it sleeps":

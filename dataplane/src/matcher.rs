@@ -16,9 +16,6 @@ use hyperscan::{Database, Hit, Scratch, Stream};
 use inspect::scan::{CriterionSet, Matcher, NoStream, StreamId};
 
 const REGION_COUNT: usize = 5;
-/// Every region, in the order of [`region_index`].
-const REGIONS: [Region; REGION_COUNT] =
-    [Region::Sender, Region::Recipient, Region::Header, Region::Body, Region::ContentType];
 
 /// Why an artifact's databases cannot be used here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,15 +69,7 @@ impl std::error::Error for LoadError {}
 #[derive(Debug, Clone)]
 pub struct Patterns(Arc<[PolicyPatterns]>);
 
-type PolicyPatterns = [Option<Loaded>; REGION_COUNT];
-
-/// A database, and how it is scanned with.
-#[derive(Debug, Clone)]
-struct Loaded {
-    database: Database,
-    /// Most octets of one call (never 0).
-    piece_len: usize,
-}
+type PolicyPatterns = [Option<Database>; REGION_COUNT];
 
 impl Patterns {
     /// Loads the databases of `artifact`.
@@ -108,13 +97,13 @@ impl Patterns {
     /// Octets of memory that the databases take.
     #[must_use]
     pub fn memory_len(&self) -> usize {
-        self.0.iter().flatten().flatten().map(|loaded| loaded.database.len()).sum()
+        self.0.iter().flatten().flatten().map(Database::len).sum()
     }
 
     /// A matcher for one worker, which keeps at most `stream_limit` streams open.
     ///
     /// # Errors
-    /// When there is no memory for its scratch and for a stream of each database that scans blocks in pieces.
+    /// When there is no memory for its scratch.
     pub fn matcher(&self, stream_limit: usize) -> Result<PatternMatcher, hyperscan::Error> {
         Ok(self.prepare(stream_limit)?.matcher(Rc::default()))
     }
@@ -125,24 +114,10 @@ impl Patterns {
     /// When there is no memory for its scratch.
     pub fn prepare(&self, stream_limit: usize) -> Result<Prepared, hyperscan::Error> {
         let mut scratch = Scratch::new();
-        let mut blocks = Vec::with_capacity(self.0.len());
-        for policy in self.0.iter() {
-            let mut streams = BlockStreams::default();
-            for (region, loaded) in REGIONS.into_iter().zip(policy) {
-                let Some(Loaded { database, .. }) = loaded else { continue };
-                scratch.fit(database)?;
-                if !region.is_streaming() && database.stream_len().is_some() {
-                    streams[region_index(region)] = Some(Stream::open(database)?);
-                }
-            }
-            blocks.push(streams);
+        for database in self.0.iter().flatten().flatten() {
+            scratch.fit(database)?;
         }
-        Ok(Prepared {
-            patterns: self.clone(),
-            scratch,
-            blocks,
-            stream_limit: stream_limit.min(u32::MAX as usize),
-        })
+        Ok(Prepared { patterns: self.clone(), scratch, stream_limit: stream_limit.min(u32::MAX as usize) })
     }
 }
 
@@ -151,7 +126,6 @@ impl Patterns {
 pub struct Prepared {
     patterns: Patterns,
     scratch: Scratch,
-    blocks: Vec<BlockStreams>,
     stream_limit: usize,
 }
 
@@ -163,7 +137,6 @@ impl Prepared {
             idle: vec![Vec::new(); self.patterns.0.len()],
             patterns: self.patterns,
             scratch: self.scratch,
-            blocks: self.blocks,
             slots: Vec::new(),
             unused: Vec::new(),
             stream_limit: self.stream_limit,
@@ -190,13 +163,11 @@ fn load_policy(policy: &SmtpPolicy) -> Result<PolicyPatterns, LoadError> {
         let fail = |error| LoadError::Database { policy: policy.name.clone(), region: stored.region, error };
         let database = Database::deserialize(&stored.bytes).map_err(fail)?;
         let streaming = database.stream_len().is_some();
-        // Text that comes in pieces needs streaming mode; so does a text that may not be scanned at once.
-        let needed = stored.region.is_streaming() || stored.piece_len > 0;
-        if streaming != stored.streaming || needed && !streaming {
+        // Text that comes in pieces needs streaming mode, and other text is scanned as a block.
+        if streaming != stored.streaming || streaming != stored.region.is_streaming() {
             return Err(fail(hyperscan::Error::Mode));
         }
-        let piece_len = if stored.piece_len == 0 { usize::MAX } else { stored.piece_len as usize };
-        databases[region_index(stored.region)] = Some(Loaded { database, piece_len });
+        databases[region_index(stored.region)] = Some(database);
     }
     Ok(databases)
 }
@@ -248,8 +219,6 @@ fn add(cell: &Cell<u64>, count: u64) {
 pub struct PatternMatcher {
     patterns: Patterns,
     scratch: Scratch,
-    /// By policy: streams for blocks that are scanned in pieces; at their start between two blocks.
-    blocks: Vec<BlockStreams>,
     /// Slot of each [`StreamId`]; never shrinks, at most `stream_limit`.
     slots: Vec<Slot>,
     /// By policy: slots with a stream that is ready for use. Only one region has streams.
@@ -260,13 +229,10 @@ pub struct PatternMatcher {
     usage: Rc<Usage>,
 }
 
-type BlockStreams = [Option<Stream>; REGION_COUNT];
-
 #[derive(Debug)]
 struct Slot {
     policy: u16,
     stream: Option<Stream>,
-    piece_len: usize,
 }
 
 impl PatternMatcher {
@@ -276,37 +242,37 @@ impl PatternMatcher {
         Rc::clone(&self.usage)
     }
 
-    fn loaded(&self, policy: u16, region: Region) -> Option<&Loaded> {
+    fn database(&self, policy: u16, region: Region) -> Option<&Database> {
         self.patterns.0.get(usize::from(policy))?[region_index(region)].as_ref()
     }
 
     /// A slot with a stream of `policy`, ready for use.
-    fn slot(&mut self, policy: u16, loaded: &Loaded) -> Result<u32, NoStream> {
+    fn slot(&mut self, policy: u16, database: &Database) -> Result<u32, NoStream> {
         let own = self.idle.get_mut(usize::from(policy)).ok_or(NoStream)?;
         if let Some(slot) = own.pop() {
             return Ok(slot);
         }
         if let Some(slot) = self.unused.pop() {
-            return self.fill(slot, policy, loaded);
+            return self.fill(slot, policy, database);
         }
         if self.slots.len() < self.stream_limit {
             let slot = self.slots.len() as u32;
-            self.slots.push(Slot { policy, stream: None, piece_len: loaded.piece_len });
-            return self.fill(slot, policy, loaded);
+            self.slots.push(Slot { policy, stream: None });
+            return self.fill(slot, policy, database);
         }
         // Every slot has a stream; one that is idle under another policy may go.
         let other = self.idle.iter_mut().find_map(Vec::pop).ok_or(NoStream)?;
-        self.fill(other, policy, loaded)
+        self.fill(other, policy, database)
     }
 
-    fn fill(&mut self, slot: u32, policy: u16, loaded: &Loaded) -> Result<u32, NoStream> {
+    fn fill(&mut self, slot: u32, policy: u16, database: &Database) -> Result<u32, NoStream> {
         let place = &mut self.slots[slot as usize];
         if place.stream.take().is_some() {
             self.usage.streams_allocated.set(self.usage.streams_allocated.get() - 1);
         }
-        match Stream::open(&loaded.database) {
+        match Stream::open(database) {
             Ok(stream) => {
-                *place = Slot { policy, stream: Some(stream), piece_len: loaded.piece_len };
+                *place = Slot { policy, stream: Some(stream) };
                 add(&self.usage.streams_allocated, 1);
                 Ok(slot)
             }
@@ -337,46 +303,23 @@ fn must(result: Result<(), hyperscan::Error>) {
     }
 }
 
-/// Scans `data` in calls of at most `piece_len` octets, and says in how many.
-fn scan_pieces(
-    stream: &mut Stream,
-    piece_len: usize,
-    data: &[u8],
-    scratch: &mut Scratch,
-    hits: &mut CriterionSet,
-    count: &mut u64,
-) -> u64 {
-    let mut scans = 0;
-    for piece in data.chunks(piece_len) {
-        must(stream.scan(piece, scratch, collect(hits, count)));
-        scans += 1;
-    }
-    scans
-}
-
 impl Matcher for PatternMatcher {
     fn block(&mut self, policy: u16, region: Region, data: &[u8], hits: &mut CriterionSet) {
-        let Self { patterns, scratch, blocks, usage, .. } = self;
-        let (policy, region) = (usize::from(policy), region_index(region));
-        let Some(loaded) = patterns.0.get(policy).and_then(|regions| regions[region].as_ref()) else {
+        let Self { patterns, scratch, usage, .. } = self;
+        let policy = patterns.0.get(usize::from(policy));
+        let Some(database) = policy.and_then(|regions| regions[region_index(region)].as_ref()) else {
             return;
         };
-        let (mut count, mut scans) = (0, 1);
-        match blocks.get_mut(policy).and_then(|streams| streams[region].as_mut()) {
-            None => must(loaded.database.scan(data, scratch, collect(hits, &mut count))),
-            Some(stream) => {
-                scans = scan_pieces(stream, loaded.piece_len, data, scratch, hits, &mut count);
-                must(stream.reset(scratch, collect(hits, &mut count)));
-            }
-        }
-        add(&usage.scans, scans);
+        let mut count = 0;
+        must(database.scan(data, scratch, collect(hits, &mut count)));
+        add(&usage.scans, 1);
         add(&usage.scanned_bytes, data.len() as u64);
         add(&usage.hits, count);
     }
 
     fn open(&mut self, policy: u16, region: Region) -> Result<Option<StreamId>, NoStream> {
-        let Some(loaded) = self.loaded(policy, region).cloned() else { return Ok(None) };
-        match self.slot(policy, &loaded) {
+        let Some(database) = self.database(policy, region).cloned() else { return Ok(None) };
+        match self.slot(policy, &database) {
             Ok(slot) => {
                 add(&self.usage.streams_open, 1);
                 Ok(Some(StreamId(slot)))
@@ -390,12 +333,12 @@ impl Matcher for PatternMatcher {
 
     fn stream(&mut self, stream: &StreamId, data: &[u8], hits: &mut CriterionSet) {
         let Self { slots, scratch, usage, .. } = self;
-        let Some(Slot { stream: Some(open), piece_len, .. }) = slots.get_mut(stream.0 as usize) else {
+        let Some(Slot { stream: Some(open), .. }) = slots.get_mut(stream.0 as usize) else {
             panic!("a stream that was never opened");
         };
         let mut count = 0;
-        let scans = scan_pieces(open, *piece_len, data, scratch, hits, &mut count);
-        add(&usage.scans, scans);
+        must(open.scan(data, scratch, collect(hits, &mut count)));
+        add(&usage.scans, 1);
         add(&usage.scanned_bytes, data.len() as u64);
         add(&usage.hits, count);
     }
@@ -423,18 +366,13 @@ mod tests {
     use hyperscan::compile::{Mode, Pattern, compile, serialize};
 
     fn database(region: Region, patterns: &[Pattern<'_>]) -> smtp::Database {
-        database_for(region, patterns, 0)
-    }
-
-    fn database_for(region: Region, patterns: &[Pattern<'_>], piece_len: u32) -> smtp::Database {
-        let streaming = region.is_streaming() || piece_len > 0;
+        let streaming = region.is_streaming();
         let made = compile(patterns, if streaming { Mode::Stream } else { Mode::Block }).unwrap();
         smtp::Database {
             region,
             pattern_count: patterns.len() as u32,
             streaming,
             stream_len: made.stream_len().unwrap_or(0) as u32,
-            piece_len,
             bytes: serialize(&made).unwrap(),
         }
     }
@@ -510,7 +448,7 @@ mod tests {
         assert_eq!(usage.streams_allocated.get(), 2);
     }
 
-    /// Patterns that a defective library misses near the end of a call of 18 octets or more, and texts they match.
+    /// Patterns that Vectorscan 5.4.9, as it was released, misses near the end of a call, and texts that they match.
     const FRAGILE: &[(&str, &str)] = &[
         ("(ba+|abcA)", "abcA"),
         ("(ba+|abcA)", "ba"),
@@ -526,8 +464,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_where_a_call_ends() {
         for (pattern, text) in FRAGILE {
-            let databases =
-                [Region::Sender, Region::Body].map(|region| database_for(region, &[(pattern, 7)], 15));
+            let databases = [Region::Sender, Region::Body].map(|region| database(region, &[(pattern, 7)]));
             let patterns = Patterns::load(&artifact(vec![policy("in", databases.to_vec())])).unwrap();
             let mut matcher = patterns.matcher(1).unwrap();
             for filler in 0..70 {
@@ -556,35 +493,6 @@ mod tests {
             assert_eq!(matcher.usage().streams_open.get(), 0);
             assert_eq!(matcher.usage().streams_allocated.get(), 1);
         }
-    }
-
-    #[test]
-    fn pieces_are_as_long_as_the_artifact_says() {
-        let artifact = artifact(vec![policy(
-            "in",
-            vec![
-                database_for(Region::Recipient, &[("^a.*z$", 1)], 15),
-                database_for(Region::Body, &[("spam", 3)], 4),
-            ],
-        )]);
-        let mut matcher = Patterns::load(&artifact).unwrap().matcher(1).unwrap();
-        let usage = matcher.usage();
-        let address = format!("a{}z", "-".repeat(44));
-        assert_eq!(set(|hits| matcher.block(0, Region::Recipient, address.as_bytes(), hits)), [1]);
-        assert_eq!((usage.scans.get(), usage.scanned_bytes.get()), (4, 46));
-        assert_eq!(
-            set(|hits| matcher.block(0, Region::Recipient, &address.as_bytes()[1..], hits)),
-            [0u16; 0]
-        );
-        assert_eq!(usage.scans.get(), 7);
-        let stream = matcher.open(0, Region::Body).unwrap().unwrap();
-        assert_eq!(set(|hits| matcher.stream(&stream, b"a spamming text", hits)), [3]);
-        assert_eq!(usage.scans.get(), 11);
-
-        // A database in block mode cannot be scanned in pieces.
-        let mut bad = two_policies();
-        bad.policy.smtp[0].databases[0].piece_len = 15;
-        assert!(Patterns::load(&bad).unwrap_err().to_string().contains("other mode"));
     }
 
     #[test]

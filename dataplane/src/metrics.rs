@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use artifact::settings::SIGNATURES;
 use inspect::anomaly::Anomaly;
 use inspect::event::EndReason;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
@@ -122,6 +123,10 @@ impl Page {
             let help = "What no honest peer does, and budgets that were hit.";
             self.counter("postern_anomalies_total", help, &[("kind", anomaly.label())], value);
         }
+        for (row, value) in SIGNATURES.iter().zip(sums.counters.signatures) {
+            let help = "Refusals by signature.";
+            self.counter("postern_signature_hits_total", help, &[("id", &row.id.to_string())], value);
+        }
         let matcher = &sums.matcher;
         self.counter("postern_matcher_scans_total", "Calls of the pattern matcher.", &[], matcher.scans);
         self.counter(
@@ -187,13 +192,37 @@ impl Page {
             );
             let help = "Times a worker slept until frames came.";
             self.counter("postern_worker_sleeps_total", help, &label, totals.sleeps);
-            let help = "Chunks of frame memory.";
+            let help = "Chunks of frame memory; `surplus` are other workers' that this one has, less its own that they have.";
+            let has = totals.chunks.saturating_add_signed(totals.handover.surplus);
             for (state, value) in [
-                ("free", totals.chunks_free),
-                ("used", totals.chunks - totals.chunks_free.min(totals.chunks)),
+                ("free", totals.chunks_free as f64),
+                ("used", has.saturating_sub(totals.chunks_free) as f64),
+                ("surplus", totals.handover.surplus as f64),
             ] {
                 let labels = [("worker", number.as_str()), ("state", state)];
-                self.gauge("postern_umem_chunks", help, &labels, value as f64);
+                self.gauge("postern_umem_chunks", help, &labels, value);
+            }
+            let handover = &totals.handover;
+            for (direction, value) in [("given", handover.given), ("taken", handover.taken)] {
+                let labels = [("worker", number.as_str()), ("direction", direction)];
+                let help =
+                    "Frames given to the worker that has their session, and taken from the one they came to.";
+                self.counter("postern_handover_frames_total", help, &labels, value);
+            }
+            for (name, help, value) in [
+                (
+                    "postern_handover_dropped_total",
+                    "Frames dropped because the queue of the worker that has their session was full.",
+                    handover.dropped,
+                ),
+                (
+                    "postern_handover_chunks_returned_total",
+                    "Free chunks given back for frames that were taken.",
+                    handover.returned,
+                ),
+                ("postern_handover_wakeups_total", "Times another worker had to be woken.", handover.rung),
+            ] {
+                self.counter(name, help, &label, value);
             }
             for (port, level) in totals.levels.iter().enumerate() {
                 let labels = [("worker", number.as_str()), ("port", board.port_names[port].as_str())];

@@ -2,9 +2,10 @@
 
 use artifact::model::{Form, InspectParameters, Mode, Path, Policy, Thresholds, TopAction, TopClass};
 use artifact::smtp::{Base, SmtpPolicy, Terminal};
+use inspect::engine::level::RATE_SECONDS;
 use serde_json::{Value, json};
 
-use crate::board::{Board, Census, Sums};
+use crate::board::{Board, Census, Headcount, Sums};
 use crate::edition::{Edition, Editions, TopRow};
 use crate::journal::json::timestamp;
 use crate::tally::SessionCount;
@@ -162,10 +163,10 @@ pub fn interfaces(board: &Board) -> Value {
     json!({"form": form_word(policy), "ports": ports.collect::<Vec<_>>()})
 }
 
-/// Every zone-pair with its classes and what they counted. `census` are the sessions there are now, by row of
-/// [`Editions::tops`], when every worker could say; `partial` when not.
+/// Every zone-pair with its classes and what they counted. `census` are the sessions there are now, when every worker
+/// could say; `partial` when not.
 #[must_use]
-pub fn zone_pairs(board: &Board, census: &[Census], partial: bool) -> Value {
+pub fn zone_pairs(board: &Board, census: &Headcount, partial: bool) -> Value {
     let editions = board.editions();
     let edition = editions.current();
     let policy = &edition.policy;
@@ -175,13 +176,19 @@ pub fn zone_pairs(board: &Board, census: &[Census], partial: bool) -> Value {
     let pairs = policy.paths.iter().map(|path| {
         let classes = path.classes.iter().map(|class| {
             let mut told = class_words(policy, class);
+            let row = TopRow { zone_pair: path.zone_pair.clone(), class: class.name.clone() };
+            let row = editions.tops.iter().position(|known| *known == row).unwrap_or(usize::MAX);
             if matches!(class.action, TopAction::Inspect { .. }) {
-                let row = TopRow { zone_pair: path.zone_pair.clone(), class: class.name.clone() };
-                let row = editions.tops.iter().position(|known| *known == row).unwrap_or(usize::MAX);
                 let count = sums.tally.sessions().get(row).copied().unwrap_or_default();
-                let live = census.get(row).copied().unwrap_or_default();
+                let live = census.classes.get(row).copied().unwrap_or_default();
                 counted(&mut told, &count, &live, now);
                 hits(&mut told, path, &sums, &editions);
+            } else {
+                // What the kernel decided, and what a worker did because it had to look closer.
+                let [packets, bytes] = census.classes.get(row).copied().unwrap_or_default().level.decided;
+                let [kernel_packets, kernel_bytes] = board.kernel_class(row);
+                told["packets"] = json!(packets + kernel_packets);
+                told["bytes"] = json!(bytes + kernel_bytes);
             }
             told
         });
@@ -199,6 +206,7 @@ pub fn zone_pairs(board: &Board, census: &[Census], partial: bool) -> Value {
             "out_of_order": counters.out_of_order_segments,
             "dropped": counters.anomalies[inspect::anomaly::Anomaly::OutOfOrderOverflow as usize],
             "retransmitted": counters.retransmitted_segments,
+            "memory_bytes": census.waiting[0], "peak_memory_bytes": census.waiting[1], "peak_queue_length": census.waiting[2],
         },
     })
 }
@@ -210,6 +218,13 @@ fn counted(told: &mut Value, count: &SessionCount, live: &Census, now: u64) {
     told["established"] = json!(live.established);
     told["half_open"] = json!(live.half_open);
     told["terminating"] = json!(live.terminating);
+    let [half_open, established, terminating] = live.level.most;
+    told["max_established"] = json!(established);
+    told["max_half_open"] = json!(half_open);
+    told["max_terminating"] = json!(terminating);
+    told["creation_rate"] = json!(live.level.begun);
+    told["max_creation_rate"] = json!(live.level.most_begun);
+    told["bits_per_second"] = json!(live.level.octets * 8 / RATE_SECONDS);
     let ago = (count.created > 0).then(|| now.saturating_sub(count.last_created) / 1_000_000_000);
     told["last_created_seconds_ago"] = json!(ago);
 }

@@ -20,7 +20,7 @@ use crate::loaded::{Loaded, Sides, place};
 use crate::placement::Placement;
 use crate::port::capture::{CaptureError, Reader, Writer};
 use crate::port::pcap::{self, Tally};
-use crate::worker::Worker;
+use crate::worker::{Place, Worker};
 
 /// Octets of a chunk: the longest frame there is, since captures hold what offloads put together.
 const CHUNK_LEN: usize = 65_535;
@@ -127,8 +127,8 @@ pub fn replay<W: Write>(
     };
     let engine = Engine::new(policy, matcher, config);
     let (mut player, ports) = pcap::open(reader, placement, output);
-    let parts = (VecMemory::pool(CHUNK_COUNT, CHUNK_LEN), ports);
-    let mut worker = Worker::new(engine, parts, scribe, editions, usage, 1);
+    let place = Place { pool: VecMemory::pool(CHUNK_COUNT, CHUNK_LEN), ports, handover: None };
+    let mut worker = Worker::new(engine, place, scribe, editions, usage, 1);
 
     let mut last: Option<u64> = None;
     let stop = loop {

@@ -200,6 +200,7 @@ pub fn statistics(answer: &Value) -> String {
     table(&mut out, "Pattern matcher", &answer["matcher"], |_| true, true);
     table(&mut out, "Journal", &answer["journal"], |_| true, true);
     table(&mut out, "Anomalies", &answer["anomalies"], |_| true, false);
+    table(&mut out, "Signatures", &answer["signatures"], |_| true, false);
     for (heading, rows, labels) in [
         ("Decisions", &answer["decisions"], &["kind", "match", "action"][..]),
         ("Classes", &answer["classes"], &["zone_pair", "policy", "class", "action"]),

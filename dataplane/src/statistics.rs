@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use artifact::settings::SIGNATURES;
 use inspect::anomaly::Anomaly;
 use inspect::event::{EndReason, Kind};
 use serde_json::{Map, Value, json};
@@ -28,6 +29,9 @@ pub fn counters(board: &Board) -> Value {
         ),
         "anomalies": table(
             &mut Anomaly::ALL.iter().zip(sums.counters.anomalies).map(|(a, count)| (a.label().to_owned(), count))
+        ),
+        "signatures": table(
+            &mut SIGNATURES.iter().zip(sums.counters.signatures).map(|(row, count)| (row.id.to_string(), count))
         ),
         "matcher": {
             "scans": sums.matcher.scans,
@@ -97,6 +101,11 @@ pub fn everything(board: &Board) -> Value {
             json!({
                 "busy_seconds": totals.busy_nanos as f64 / 1e9, "seconds": totals.total_nanos as f64 / 1e9,
                 "sleeps": totals.sleeps, "chunks": totals.chunks, "chunks_free": totals.chunks_free,
+                "handover": {
+                    "given": totals.handover.given, "taken": totals.handover.taken,
+                    "dropped": totals.handover.dropped, "returned": totals.handover.returned,
+                    "wakeups": totals.handover.rung, "surplus": totals.handover.surplus,
+                },
             })
         })
         .collect();

@@ -19,8 +19,9 @@ use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::board::{Board, Census, MatcherState, Totals, WorkerState};
+use crate::board::{Board, Headcount, MatcherState, Totals, WorkerState};
 use crate::edition::Editions;
+use crate::handover::HandOver;
 use crate::journal::Sink;
 use crate::loaded::Sides;
 use crate::matcher::{PatternMatcher, Prepared, Usage};
@@ -107,12 +108,23 @@ pub enum Request {
     /// Its sessions counted, by row of [`Editions::tops`].
     Census {
         /// Where to count; made by who asks. Rows that it has no place for are left out.
-        into: Vec<Census>,
+        into: Headcount,
         /// Where to send it.
-        reply: Sender<Vec<Census>>,
+        reply: Sender<Headcount>,
     },
     /// Take a policy over: sessions that begin from then on are under it.
     Reload(Box<Reload>),
+}
+
+/// Where a worker works: its frames, its ports, its dealings with other workers.
+#[derive(Debug)]
+pub struct Place<M, P> {
+    /// Its frames' memory.
+    pub pool: Pool<M>,
+    /// Port A first.
+    pub ports: [P; 2],
+    /// `None` where every frame that comes is its own.
+    pub handover: Option<Box<dyn HandOver<M>>>,
 }
 
 /// What a worker is made of.
@@ -121,6 +133,7 @@ pub struct Worker<M: Memory, P, X, S> {
     engine: Engine<X>,
     // Ports go before the pool: they may hold frames of it.
     ports: [P; 2],
+    handover: Option<Box<dyn HandOver<M>>>,
     out: Vec<(PortId, Sealed)>,
     received: Vec<Frame>,
     pool: Pool<M>,
@@ -132,10 +145,11 @@ pub struct Worker<M: Memory, P, X, S> {
 }
 
 impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
-    /// A worker that moves frames of `pool` between `ports`, at most `burst` at once.
+    /// A worker that moves frames of `pool` between `ports`, at most `burst` at once. With `handover` it is one of several
+    /// that give each other what belongs to them.
     pub fn new(
         engine: Engine<X>,
-        (pool, ports): (Pool<M>, [P; 2]),
+        Place { pool, ports, handover }: Place<M, P>,
         sink: S,
         editions: Arc<Editions>,
         usage: Rc<Usage>,
@@ -149,8 +163,10 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         Self {
             engine,
             ports,
+            handover,
             out: Vec::with_capacity(burst * 4),
-            received: Vec::with_capacity(burst),
+            // What others hand over comes on top of what a port received.
+            received: Vec::with_capacity(burst * 2),
             pool,
             sink,
             editions,
@@ -169,11 +185,17 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         for side in PortId::ALL {
             count += self.ports[side.index()].receive(&mut self.pool, &mut self.received, self.burst)?;
             self.pool.warm(&self.received);
+            if let Some(handover) = &mut self.handover {
+                count += handover.exchange(side, &mut self.pool, &mut self.received, self.burst);
+            }
             for frame in self.received.drain(..) {
                 self.engine.receive(now, side, frame, &mut self.pool, &mut self.out);
             }
         }
         self.transmit()?;
+        if let Some(handover) = &mut self.handover {
+            handover.settle(&mut self.pool);
+        }
         if count > 0 {
             self.report();
         }
@@ -239,6 +261,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
             *place = generation;
         }
         totals.chunks_free = self.pool.free_count() as u64;
+        totals.handover = self.handover.as_ref().map(|handover| handover.counts()).unwrap_or_default();
         totals.levels = [self.ports[0].level(), self.ports[1].level()];
         totals.records_lost = self.sink.lost_count() + lost_in_engine;
         totals.matcher = MatcherState {
@@ -269,9 +292,42 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
     }
 }
 
+impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
+    /// Whether no session is in flight any more, here or at a worker whose frames come here.
+    fn all_drained(&mut self, now: Instant) -> bool {
+        let drained = self.is_drained(now);
+        self.handover.as_mut().map_or(drained, |handover| handover.all_done(drained))
+    }
+
+    /// Sleeps until frames come or a timer may be due.
+    fn sleep(&mut self) -> io::Result<()> {
+        if let Some(handover) = &mut self.handover
+            && !handover.lie_down()
+        {
+            return Ok(());
+        }
+        self.state.totals.sleeps += 1;
+        let limit = if self.engine.counters().flows_active == 0 { PUBLISH } else { TICK };
+        let bell = self.handover.as_ref().map(|handover| handover.bell());
+        let result = match [self.ports[0].ready(), self.ports[1].ready()] {
+            [Some(a), Some(b)] => wait_for([a, b, bell.unwrap_or(a)], limit),
+            // One port is away; look soon whether it is back.
+            [Some(only), None] | [None, Some(only)] => wait_for([only, only, bell.unwrap_or(only)], TICK),
+            [None, None] => {
+                std::thread::sleep(NAP);
+                Ok(())
+            }
+        };
+        if let Some(handover) = &mut self.handover {
+            handover.get_up();
+        }
+        result
+    }
+}
+
 /// Live, with patterns: what a capture's worker is never asked.
 impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
-    fn answer(&mut self, request: Request) -> io::Result<()> {
+    fn answer(&mut self, request: Request, now: Instant) -> io::Result<()> {
         match request {
             Request::Sessions { mut into, reply } => {
                 let room = into.capacity();
@@ -284,10 +340,20 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 for session in self.engine.sessions() {
                     let edition = self.editions.of(session.tag.generation);
                     let row = edition.and_then(|edition| edition.top(&session.tag));
-                    if let Some(census) = row.and_then(|row| into.get_mut(row)) {
+                    if let Some(census) = row.and_then(|row| into.classes.get_mut(row)) {
                         census.count(&session);
                     }
                 }
+                let Self { engine, editions, .. } = self;
+                engine.levels(now, |generation, path, class, level| {
+                    let row = editions.of(generation).and_then(|edition| edition.top_of(path, class));
+                    if let Some(census) = row.and_then(|row| into.classes.get_mut(row)) {
+                        census.rise(&level);
+                    }
+                });
+                let [held, most, longest] = self.engine.held().map(|count| count as u64);
+                let chunk_len = self.pool.memory().chunk_len() as u64;
+                into.waiting = [held * chunk_len, most * chunk_len, longest];
                 let _ = reply.try_send(into);
                 Ok(())
             }
@@ -347,12 +413,12 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 self.state.totals.total_nanos = now.since(start).as_nanos() as u64;
                 board.publish(number, self.state());
                 while let Ok(request) = requests.try_recv() {
-                    self.answer(request)?;
+                    self.answer(request, now)?;
                 }
                 if switch.is_stopping() {
                     self.engine.refuse_new(true);
                 }
-                let is_done = switch.is_stopped() || (switch.is_draining() && self.is_drained(now));
+                let is_done = switch.is_stopped() || (switch.is_draining() && self.all_drained(now));
                 if is_done {
                     self.end(now)?;
                     board.publish(number, self.state());
@@ -370,25 +436,10 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
             }
         }
     }
-
-    /// Sleeps until frames come or a timer may be due.
-    fn sleep(&mut self) -> io::Result<()> {
-        self.state.totals.sleeps += 1;
-        let limit = if self.engine.counters().flows_active == 0 { PUBLISH } else { TICK };
-        match [self.ports[0].ready(), self.ports[1].ready()] {
-            [Some(a), Some(b)] => wait_for([a, b], limit),
-            // One port is away; look soon whether it is back.
-            [Some(only), None] | [None, Some(only)] => wait_for([only, only], TICK),
-            [None, None] => {
-                std::thread::sleep(NAP);
-                Ok(())
-            }
-        }
-    }
 }
 
-/// Waits until one of two descriptors is readable, at most `limit`.
-fn wait_for(ready: [BorrowedFd<'_>; 2], limit: Duration) -> io::Result<()> {
+/// Waits until one of the descriptors is readable, at most `limit`.
+fn wait_for(ready: [BorrowedFd<'_>; 3], limit: Duration) -> io::Result<()> {
     let mut descriptors = ready.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
     match poll(&mut descriptors, Some(&limit)) {
@@ -438,8 +489,8 @@ mod tests {
         let (a, far_a) = MemoryPort::new(capacity);
         let (b, far_b) = MemoryPort::new(capacity);
         let engine = Engine::new(policy, matcher, config);
-        let parts = (VecMemory::pool(64, 2048), [a, b]);
-        (Worker::new(engine, parts, Kept::default(), editions, usage, 8), [far_a, far_b])
+        let place = Place { pool: VecMemory::pool(64, 2048), ports: [a, b], handover: None };
+        (Worker::new(engine, place, Kept::default(), editions, usage, 8), [far_a, far_b])
     }
 
     /// An ARP request: what every engine lets through unchanged.

@@ -90,7 +90,7 @@ fn counts(gateway: &Gateway) -> String {
 
 /// A worker without an engine: what comes in by one port goes out by the other.
 fn forward(seat: Seat, stop: &AtomicBool) -> String {
-    let (mut pool, mut ports) = seat.open();
+    let postern::worker::Place { mut pool, mut ports, .. } = seat.open();
     let all = pool.free_count();
     let mut burst: Vec<Frame> = Vec::with_capacity(64);
     let (mut idle, mut full) = (0, 0);

@@ -38,7 +38,7 @@ fn gateway() {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let worker = std::thread::spawn(move || {
-        let (mut pool, [mut a, mut b]) = seat.open();
+        let postern::worker::Place { mut pool, ports: [mut a, mut b], .. } = seat.open();
         let mut burst = Vec::new();
         while !stopped.load(Ordering::Relaxed) {
             a.receive(&mut pool, &mut burst, 64).expect("receive");

@@ -96,16 +96,26 @@ struct ingress {
 	u8 link_control;	/* LLDP, spanning tree, LACP, 802.1X, CDP, OAM, PTP */
 	u8 ethertype;		/* any other ethertype */
 	u8 guarded;		/* something is inspected: see the rule at the top */
-	u8 unused[7];
+	u8 udp_class;		/* classes that decide, for counting: see CLASSES */
+	u8 icmp_class;
+	u8 other_class;
+	u8 unused[4];
 };
 
 /* Two bits for a TCP port: what is done with a session opened to it from this side. */
 #define PORTS_PER_WORD 32
 #define PORT_WORDS (65536 / PORTS_PER_WORD)
 
+/*
+ * Classes that pass or drop are counted by number. 0 is none: what no class decides, or more than one may, or one whose
+ * number is too large.
+ */
+#define CLASSES 256
+
 struct policy {
 	u64 tcp[2][PORT_WORDS];
 	struct ingress ingress[2];
+	u8 tcp_class[2][65536];	/* by port, as `tcp` */
 };
 
 struct count {
@@ -116,6 +126,7 @@ struct count {
 struct map SECTION("maps") settings = { MAP_ARRAY, 4, sizeof(struct settings), 1, 0 };
 struct map SECTION("maps") policies = { MAP_ARRAY, 4, sizeof(struct policy), 2, 0 };
 struct map SECTION("maps") counts = { MAP_PERCPU_ARRAY, 4, sizeof(struct count), 2 * FATES, 0 };
+struct map SECTION("maps") class_counts = { MAP_PERCPU_ARRAY, 4, sizeof(struct count), CLASSES, 0 };
 struct map SECTION("maps") sockets = { MAP_XSKMAP, 4, 4, 2 * QUEUES, 0 };
 struct map SECTION("maps") ports = { MAP_DEVMAP, 4, 8, 2, 0 };
 
@@ -170,12 +181,17 @@ struct frame {
 	u32 side;
 };
 
-/* A verdict: the action in the low octet; for a drop, the fate above it. */
+/* A verdict: the action in the low octet; for a drop, the fate above it; above that the class that decided. */
 #define DROP_AS(fate) ((u32)(fate) << 8 | DROP)
 
 INLINE u32 by_policy(u8 action)
 {
 	return action == BRIDGE || action == INSPECT ? action : DROP_AS(DROPPED_POLICY);
+}
+
+INLINE u32 by_class(u8 action, u8 class)
+{
+	return by_policy(action) | (action == INSPECT ? 0 : (u32)class << 16);
 }
 
 INLINE u16 read16(const u8 *at)
@@ -210,7 +226,9 @@ INLINE u32 classify_tcp(const struct frame *frame, const u8 *at, u32 left)
 	destination = read16(at + 2);
 	there = tcp_action(frame, frame->side, destination);
 	back = tcp_action(frame, frame->side ^ 1, source);
-	return back == INSPECT ? INSPECT : by_policy(there);
+	if (back == INSPECT || there == INSPECT)
+		return INSPECT;
+	return by_class(there, frame->policy->tcp_class[frame->side & 1][destination]);
 }
 
 /*
@@ -226,7 +244,7 @@ INLINE u32 classify_icmp(const struct frame *frame, const u8 *at, u32 left)
 	type = *at;
 	if (type == 3 || type == 11 || type == 12)
 		return by_policy(ingress_of(frame)->icmp_error);
-	return by_policy(ingress_of(frame)->icmp);
+	return by_class(ingress_of(frame)->icmp, ingress_of(frame)->icmp_class);
 }
 
 /*
@@ -247,7 +265,7 @@ INLINE u32 classify_icmpv6(const struct frame *frame, const u8 *at, u32 left, u8
 		return BRIDGE;
 	if (type < 128)
 		return by_policy(ingress_of(frame)->icmp_error);
-	return by_policy(ingress_of(frame)->icmp);
+	return by_class(ingress_of(frame)->icmp, ingress_of(frame)->icmp_class);
 }
 
 INLINE u32 classify_ipv4(const struct frame *frame, const u8 *at)
@@ -282,10 +300,10 @@ INLINE u32 classify_ipv4(const struct frame *frame, const u8 *at)
 	if (protocol == IP_TCP)
 		return classify_tcp(frame, at, left);
 	if (protocol == IP_UDP)
-		return by_policy(ingress_of(frame)->udp);
+		return by_class(ingress_of(frame)->udp, ingress_of(frame)->udp_class);
 	if (protocol == IP_ICMP)
 		return classify_icmp(frame, at, left);
-	return by_policy(ingress_of(frame)->other);
+	return by_class(ingress_of(frame)->other, ingress_of(frame)->other_class);
 }
 
 /*
@@ -318,7 +336,7 @@ INLINE u32 classify_ipv6(const struct frame *frame, const u8 *at)
 		case IP_TCP:
 			return classify_tcp(frame, at, left);
 		case IP_UDP:
-			return by_policy(ingress_of(frame)->udp);
+			return by_class(ingress_of(frame)->udp, ingress_of(frame)->udp_class);
 		case IP_ICMPV6:
 			return classify_icmpv6(frame, at, left, hop_limit);
 		case IP_FRAGMENT:
@@ -340,7 +358,7 @@ INLINE u32 classify_ipv6(const struct frame *frame, const u8 *at)
 		case IP_AH:
 			break;
 		default:
-			return by_policy(ingress_of(frame)->other);
+			return by_class(ingress_of(frame)->other, ingress_of(frame)->other_class);
 		}
 		if (left < 8 || at + 8 > frame->end)
 			return DROP_AS(DROPPED_MALFORMED);
@@ -441,6 +459,16 @@ INLINE int finish(u32 side, u32 fate, u64 bytes, int result)
 	return result;
 }
 
+INLINE void count_class(u32 class, u64 bytes)
+{
+	struct count *count = map_lookup(&class_counts, &class);
+
+	if (count) {
+		count->frames += 1;
+		count->bytes += bytes;
+	}
+}
+
 INLINE int bridge(u32 side, u32 fate, u64 bytes)
 {
 	/* The last argument is what comes back when the map has no port there. */
@@ -476,6 +504,9 @@ int SECTION("xdp") postern(struct xdp_md *context)
 	frame.side = side;
 
 	verdict = classify(&frame, start);
+	if (verdict >> 16)
+		count_class(verdict >> 16 & (CLASSES - 1), bytes);
+	verdict &= 0xffff;
 	if (verdict == BRIDGE)
 		return bridge(side, BRIDGED, bytes);
 	if (verdict != INSPECT)

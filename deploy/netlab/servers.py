@@ -30,9 +30,11 @@ def wait_for_port(namespace, address, port=25, seconds=20.0, program=None):
 
 
 class Postfix:
-    """A postfix of its own: configuration, queue and mailboxes under `directory`. Takes any address at lab.example."""
+    """A postfix of its own: configuration, queue and mailboxes under `directory`. Takes any address at lab.example.
+    `settings` are further lines of its `main.cf`."""
 
-    def __init__(self, namespace, directory, addresses, hostname="mx.lab.example", outlives_us=False):
+    def __init__(self, namespace, directory, addresses, hostname="mx.lab.example", outlives_us=False, settings=None):
+        self.settings = settings or {}
         self.namespace = namespace
         self.directory = os.path.join(directory, "postfix")
         self.addresses = addresses
@@ -84,6 +86,7 @@ class Postfix:
             "alias_maps": "",
             "maillog_file": "/dev/stdout",
             "syslog_facility": "mail",
+            **self.settings,
         }
         with open(os.path.join(config, "main.cf"), "w", encoding="ascii") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
@@ -231,6 +234,8 @@ class PlainServer:
                 peer_socket, peer = listener.accept()
             except OSError:
                 return
+            # Replies to a pipelined group are short, and would else wait for each other's acknowledgement.
+            peer_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = PlainConnection(self, peer_socket, peer)
             with self._lock:
                 self.connections.append(connection)

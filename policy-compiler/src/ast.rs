@@ -1,5 +1,6 @@
 //! What was written, before anybody asks whether it makes sense.
 
+use artifact::defence::Defences;
 use artifact::model::{AccessEntry, Mode};
 use artifact::settings::{Chunking, Decode, EndOfData, SIGNATURES, Settings, Signature, StartTls};
 use artifact::smtp::Base;
@@ -185,6 +186,8 @@ pub struct SmtpParameters {
     pub decode: Option<Set<Decode>>,
     /// `signature`: id and whether it is on; each id once.
     pub signatures: Vec<Set<(u16, bool)>>,
+    /// What is refused besides.
+    pub defences: Defences,
 }
 
 impl SmtpParameters {
@@ -201,6 +204,7 @@ impl SmtpParameters {
             chunking: self.chunking.map_or(default.chunking, |set| set.value),
             decode: self.decode.map_or(default.decode, |set| set.value),
             signatures: SIGNATURES.iter().filter(is_on).map(|row| row.id).collect(),
+            defences: self.defences.clone(),
         }
     }
 }
@@ -429,6 +433,8 @@ pub struct InspectGlobals {
     pub alert_off: bool,
     /// `ip inspect audit-trail` was said.
     pub audit_trail: bool,
+    /// `ip audit smtp spam`: recipients of a message.
+    pub spam_recipients: Option<u32>,
     /// Times and thresholds.
     pub values: InspectValues,
 }

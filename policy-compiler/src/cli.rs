@@ -51,7 +51,7 @@ enum Command {
     /// Run written dialogues through a policy, without a network, and print each verdict with the line of policy that
     /// caused it.
     #[command(
-        after_help = "A dialogue is a text file: `C: ` and `S: ` begin lines of client and server, `#` a comment, \\xNN is an octet.\n\nExamples:\n  posternc test mail.policy spammer.dialogue\n  posternc test --json mail.postern *.dialogue"
+        after_help = "A dialogue is a text file: `C: ` and `S: ` begin lines of client and server, `C> ` and `S> ` octets without a line end, `#` a comment, \\xNN is an octet.\n\nExamples:\n  posternc test mail.policy spammer.dialogue\n  posternc test --json mail.postern *.dialogue"
     )]
     Test(Test),
 }

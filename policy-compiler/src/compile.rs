@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use artifact::format::{Artifact, source_digest};
 use artifact::model::Policy;
-use artifact::smtp::{Region, SmtpPolicy};
+use artifact::smtp::Region;
 
 use crate::ast::Config;
 use crate::check::{self, patterns::Patterns};
@@ -99,14 +99,7 @@ fn databases(
         }
         for (region, expressions) in regions {
             match hyperscan::database(&expressions, region) {
-                Ok(database) => {
-                    if region.is_streaming() && database.piece_len > 0 {
-                        let map = config.smtp_policies.iter().find(|map| map.name.text == smtp.name);
-                        let span = map.map_or(Span::default(), |map| map.name.span);
-                        diagnostics.push(small_pieces(smtp, patterns, span));
-                    }
-                    smtp.databases.push(database);
-                }
+                Ok(database) => smtp.databases.push(database),
                 Err(refusal) => {
                     let map = config.smtp_policies.iter().find(|map| map.name.text == smtp.name);
                     let span = map.map_or(Span::default(), |map| map.name.span);
@@ -117,26 +110,6 @@ fn databases(
         }
     }
     Some(())
-}
-
-/// The patterns for bodies make a defective library slow.
-fn small_pieces(smtp: &SmtpPolicy, patterns: &Patterns, policy: Span) -> Diagnostic {
-    let criteria = smtp.criteria.iter().filter(|criterion| criterion.test.region() == Some(Region::Body));
-    let maps = criteria.filter_map(|criterion| patterns.get(criterion.text.rsplit(' ').next()?));
-    let culprit = maps.flatten().find(|(pattern, _)| pattern.plain().is_none()).map(|(_, span)| *span);
-    let message = format!("the patterns of policy `{}` make the scanning of bodies slow", smtp.name);
-    Diagnostic::warning(Code::SMALL_PIECES, culprit.unwrap_or(policy), message)
-        .label(match culprit {
-            Some(_) => "this pattern is more than a plain text of four characters",
-            None => "matches of its patterns for bodies were lost when they were tried out",
-        })
-        .note(format!(
-            "the matcher library, {}, loses matches near the end of a longer piece of text, so bodies are given to it in \
-             pieces of {} octets",
-            hyperscan::version(),
-            hyperscan::PIECE_LEN
-        ))
-        .help("use Hyperscan 5.4.2 or later, here and on the gateway, or only plain texts to look for in bodies")
 }
 
 /// Patterns that pass one by one, but not together.

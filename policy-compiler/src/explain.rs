@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use artifact::defence::{Auth, DENIED_VERBS, Defences, EightBit, RelayProbes, SaslLayers, Synchronization};
 use artifact::format::Artifact;
 use artifact::model::{Form, Mode, Path, Policy, TopAction, TopClass};
 use artifact::settings::{Chunking, Decode, EndOfData, SIGNATURES, Settings, StartTls};
@@ -65,24 +66,7 @@ pub fn artifact(artifact: &Artifact) -> String {
     examined(policy, &mut out);
     out.push('\n');
     line(&mut out, 0, &format!("Databases: {} for {}.", artifact.library, artifact.target));
-    pieces(artifact, &mut out);
     out
-}
-
-/// Why some databases are scanned in small pieces, and what to do about it.
-fn pieces(artifact: &Artifact, out: &mut String) {
-    let mut databases = artifact.policy.smtp.iter().flat_map(|smtp| &smtp.databases);
-    let Some(database) = databases.find(|database| database.piece_len > 0) else { return };
-    line(
-        out,
-        0,
-        &format!(
-            "This version of the matcher library loses matches near the end of a longer piece of text, so text is given to \
-             it in pieces of {} octets. Nothing is lost, but it takes longer, most of all for bodies. Hyperscan 5.4.2 or \
-             later needs no pieces: compile the policy again where it is installed, and run the gateway there.",
-            database.piece_len
-        ),
-    );
 }
 
 fn line(out: &mut String, depth: usize, text: &str) {
@@ -174,15 +158,11 @@ fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
         } else {
             "no state".into()
         };
-        let pieces = match database.piece_len {
-            0 => String::new(),
-            len => format!(", scanned in pieces of {len}"),
-        };
         line(
             out,
             1,
             &format!(
-                "Database over {}: {}, {} octets, {state}{pieces}",
+                "Database over {}: {}, {} octets, {state}",
                 region(database.region),
                 if database.pattern_count == 1 {
                     "1 pattern".to_owned()
@@ -201,7 +181,9 @@ fn explain_smtp(policy: &Policy, smtp: &SmtpPolicy, out: &mut String) {
 
 fn explain_settings(settings: &Settings, out: &mut String) {
     let chunking = match settings.chunking {
-        Chunking::Allow => "BDAT is let through and its chunks are inspected (chunking allow).",
+        Chunking::Allow => {
+            "BDAT is let through where the server offers CHUNKING, and its chunks are inspected (chunking allow)."
+        }
         Chunking::Mask => "BDAT is refused and the EHLO keyword CHUNKING masked (chunking mask).",
     };
     let starttls = match settings.starttls {
@@ -247,6 +229,88 @@ fn explain_settings(settings: &Settings, out: &mut String) {
         if ids.is_empty() { "none".to_owned() } else { ids.join(" ") }
     };
     line(out, 1, &format!("Signatures on: {}; off: {}.", listed(true), listed(false)));
+    explain_defences(&settings.defences, &settings.signatures, out);
+}
+
+fn explain_defences(defences: &Defences, signatures: &[u16], out: &mut String) {
+    let refuses_archaic = signatures.contains(&3104);
+    if signatures.contains(&3106) {
+        let spam = defences.spam_recipients;
+        line(
+            out,
+            1,
+            &format!("Signature 3106 allows {spam} recipients of a message (ip audit smtp spam {spam})."),
+        );
+    }
+    let sasl = match defences.sasl_layers {
+        SaslLayers::Mask => {
+            "AUTH mechanisms that may hide what follows are masked in the EHLO reply and refused (sasl-layers mask)."
+        }
+        SaslLayers::Opaque => {
+            "AUTH mechanisms that may hide what follows pass; what they hide is not inspected (sasl-layers opaque)."
+        }
+    };
+    let auth = match defences.auth {
+        Auth::Allow => "AUTH outside TLS is let through (auth allow).",
+        Auth::RequireTls => "AUTH outside TLS is refused, its EHLO keyword masked (auth require-tls).",
+    };
+    let eight_bit = match defences.eight_bit {
+        EightBit::Smtputf8 => {
+            "Octets of 128 and more in commands need SMTPUTF8 and must be UTF-8, in EHLO they pass (eight-bit smtputf8)."
+        }
+        EightBit::Allow => "Octets of 128 and more in commands pass (eight-bit allow).",
+    };
+    let synchronization = match defences.synchronization {
+        Synchronization::Lenient => {
+            "A client that does not wait for its turn is made to wait, and counted (synchronization lenient)."
+        }
+        Synchronization::Strict => {
+            "A client that does not wait for its turn is refused (synchronization strict)."
+        }
+    };
+    let relay = match defences.relay_probes {
+        RelayProbes::Allow => "Recipients that look like tries for an open relay pass (relay-probes allow).",
+        RelayProbes::Log => {
+            "Recipients that look like tries for an open relay pass, and are counted (relay-probes log)."
+        }
+        RelayProbes::Refuse => {
+            "Recipients that look like tries for an open relay are refused (relay-probes refuse)."
+        }
+    };
+    for text in [sasl, auth, eight_bit, synchronization, relay] {
+        line(out, 1, text);
+    }
+    let octets = defences.auth_line_limit;
+    line(out, 1, &format!("AUTH lines have {octets} octets at most (auth-line-limit {octets})."));
+    let verbs = |allowed: bool| {
+        let verbs: Vec<&str> = DENIED_VERBS
+            .iter()
+            .filter(|(verb, _)| !(refuses_archaic && matches!(*verb, "DEBUG" | "WIZ")))
+            .filter(|(_, group)| {
+                group.is_some_and(|group| defences.allowed_verbs.contains(&group)) == allowed
+            })
+            .map(|(verb, _)| *verb)
+            .collect();
+        verbs.join(" ")
+    };
+    line(
+        out,
+        1,
+        &format!("Verbs masked unless a class allows them, command and EHLO keyword: {}.", verbs(false)),
+    );
+    if !defences.allowed_verbs.is_empty() {
+        line(out, 1, &format!("Verbs let through by allow-verbs: {}.", verbs(true)));
+    }
+    let limits: Vec<String> = defences
+        .limits
+        .rows()
+        .into_iter()
+        .map(|(word, unit, value)| match value {
+            Some(value) => format!("{word} {value} ({unit})"),
+            None => format!("{word} off"),
+        })
+        .collect();
+    line(out, 1, &format!("Limits of a connection: {}.", limits.join(", ")));
 }
 
 /// What each kind of match in the policy looks at, and how it counts.

@@ -15,7 +15,6 @@ use artifact::smtp::{Database, Region};
 use hyperscan_sys as sys;
 
 use crate::pattern::{Pattern, Place, Translated, translate};
-use crate::probe;
 
 /// A pattern and the criterion that it decides.
 #[derive(Debug, Clone)]
@@ -49,36 +48,6 @@ pub fn version() -> String {
     version.to_string_lossy().trim().to_owned()
 }
 
-/// Versions of Vectorscan that lose matches: the first number of this line that is no Hyperscan's, and the last
-/// before the repair.
-const DEFECTIVE: std::ops::RangeInclusive<[u32; 3]> = [5, 4, 3]..=[5, 4, 11];
-/// Most octets that a call of a defective library may be given. What it gets wrong begins with 16.
-pub const PIECE_LEN: u32 = 15;
-
-/// Whether this version of the library loses matches near the end of what one call is given.
-///
-/// Vectorscan has the defect up to 5.4.11 (Debian 12 has 5.4.9; VectorCamp/vectorscan issue 317): a loop
-/// that skips octets which cannot begin a match, 16 at a time, does not see a pair of octets that could in
-/// the last vector, which is not full. What begins in the last 16 octets of a call is then not found, nor
-/// what goes on in the next call. Which patterns it befalls depends on how the library decided to
-/// search for them all. Calls of fewer than 16 octets never enter that loop. Hyperscan is sound.
-#[must_use]
-pub fn loses_matches(version: &str) -> bool {
-    let number = version.split(' ').next().unwrap_or_default();
-    let parts: Result<Vec<u32>, _> = number.split('.').map(str::parse).collect();
-    // What has no such number is not known to be sound.
-    parts
-        .ok()
-        .and_then(|parts| <[u32; 3]>::try_from(parts).ok())
-        .is_none_or(|parts| DEFECTIVE.contains(&parts))
-}
-
-/// Whether a database is compiled in streaming mode: where the text comes in pieces, and where a
-/// defective library has to be given it in pieces.
-fn is_streaming(region: Region) -> bool {
-    region.is_streaming() || loses_matches(&version())
-}
-
 /// Where the databases run.
 #[must_use]
 pub fn target() -> String {
@@ -108,36 +77,15 @@ pub fn trial(pattern: &Pattern, region: Region) -> Result<(), Refusal> {
     within(PATTERN_TIME, move || compile(&[expression], region)).map(|_| ())
 }
 
-/// Compiles all patterns of a region into one database, and finds out how it can be scanned with.
+/// Compiles all patterns of a region into one database.
 ///
 /// # Errors
 /// The library refuses them, or takes too long.
 pub fn database(expressions: &[Expression], region: Region) -> Result<Database, Refusal> {
-    let mut database = database_of(expressions.to_vec(), region)?;
-    if !loses_matches(&version()) {
-        return Ok(database);
-    }
-    // Addresses and fields are short and scanned in pieces whatever their patterns. Of bodies there is much.
-    if region.is_streaming() {
-        if !probe::loses_matches(&database, expressions)? {
-            return Ok(database);
-        }
-        if expressions.iter().all(|expression| expression.pattern.plain().is_some()) {
-            let others = database_of([expressions, &probe::decoys()].concat(), region)?;
-            if !probe::loses_matches(&others, expressions)? {
-                return Ok(Database { pattern_count: database.pattern_count, ..others });
-            }
-        }
-    }
-    database.piece_len = PIECE_LEN;
-    Ok(database)
-}
-
-fn database_of(expressions: Vec<Expression>, region: Region) -> Result<Database, Refusal> {
     let pattern_count = expressions.len() as u32;
-    let compiled = within(DATABASE_TIME, move || compile(&expressions, region))?;
-    let Compiled { bytes, stream_len } = compiled;
-    Ok(Database { region, pattern_count, streaming: is_streaming(region), stream_len, piece_len: 0, bytes })
+    let expressions = expressions.to_vec();
+    let Compiled { bytes, stream_len } = within(DATABASE_TIME, move || compile(&expressions, region))?;
+    Ok(Database { region, pattern_count, streaming: region.is_streaming(), stream_len, bytes })
 }
 
 struct Compiled {
@@ -173,7 +121,7 @@ fn compile(expressions: &[Expression], region: Region) -> Result<Compiled, Refus
     let pointers: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
     let flags: Vec<c_uint> = translated.iter().map(|pattern| flags(pattern, region)).collect();
     let ids: Vec<c_uint> = expressions.iter().map(|expression| expression.id).collect();
-    let mode = if is_streaming(region) { sys::HS_MODE_STREAM } else { sys::HS_MODE_BLOCK };
+    let mode = if region.is_streaming() { sys::HS_MODE_STREAM } else { sys::HS_MODE_BLOCK };
     // Generic tuning and no CPU feature beyond what the library itself needs.
     let platform = sys::hs_platform_info_t { tune: sys::HS_TUNE_FAMILY_GENERIC, ..Default::default() };
     let mut database = std::ptr::null_mut();
@@ -192,11 +140,11 @@ fn compile(expressions: &[Expression], region: Region) -> Result<Compiled, Refus
             &raw mut error,
         )
     };
-    if code != sys::HS_SUCCESS as i32 {
+    if code != sys::HS_SUCCESS {
         return Err(compile_error(error));
     }
     let database = Owned(database);
-    let stream_len = if is_streaming(region) { stream_len(&database)? } else { 0 };
+    let stream_len = if region.is_streaming() { stream_len(&database)? } else { 0 };
     Ok(Compiled { bytes: serialize(&database)?, stream_len })
 }
 
@@ -232,7 +180,7 @@ fn stream_len(database: &Owned) -> Result<u32, Refusal> {
     // SAFETY: the database is one that the library made; the result is valid for the call.
     let code = unsafe { sys::hs_stream_size(database.0, &raw mut len) };
     match u32::try_from(len) {
-        Ok(len) if code == sys::HS_SUCCESS as i32 => Ok(len),
+        Ok(len) if code == sys::HS_SUCCESS => Ok(len),
         _ => Err(Refusal::Library(format!("hs_stream_size: {code}"), None)),
     }
 }
@@ -247,7 +195,7 @@ fn serialize(database: &Owned) -> Result<Vec<u8>, Refusal> {
     let mut len = 0usize;
     // SAFETY: the database is one that the library made; the results are valid for the call.
     let code = unsafe { sys::hs_serialize_database(database.0, &raw mut bytes, &raw mut len) };
-    if code != sys::HS_SUCCESS as i32 || bytes.is_null() {
+    if code != sys::HS_SUCCESS || bytes.is_null() {
         return Err(Refusal::Library(format!("hs_serialize_database: {code}"), None));
     }
     // SAFETY: the library gave `len` octets at `bytes`, allocated with `malloc` as no other
@@ -266,19 +214,15 @@ fn serialize(database: &Owned) -> Result<Vec<u8>, Refusal> {
 /// # Errors
 /// The library does not take the database.
 pub fn search(database: &Database, pieces: &[&[u8]]) -> Result<Vec<u32>, Refusal> {
-    let mut found = Vec::new();
-    Searcher::new(database)?.search(pieces, database.piece_len, &mut found)?;
-    let mut ids: Vec<u32> = found.into_iter().map(|(id, _)| id).filter(|id| *id != probe::DECOY).collect();
+    let mut ids = Vec::new();
+    Searcher::new(database)?.search(pieces, &mut ids)?;
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
 }
 
-/// Where an expression was found: its id, and the octets up to the end of the match.
-pub(crate) type Found = (u32, u64);
-
-/// A database ready to be searched with, over and over.
-pub(crate) struct Searcher {
+/// A database ready to be searched with.
+struct Searcher {
     // Dropped in this order: the stream before the database it belongs to.
     stream: Option<Stream>,
     scratch: Scratch,
@@ -286,7 +230,7 @@ pub(crate) struct Searcher {
 }
 
 impl Searcher {
-    pub(crate) fn new(database: &Database) -> Result<Self, Refusal> {
+    fn new(database: &Database) -> Result<Self, Refusal> {
         let mut pointer = std::ptr::null_mut();
         let (bytes, len) = (database.bytes.as_ptr().cast(), database.bytes.len());
         // SAFETY: the octets are valid for the call, and the library checks what they hold.
@@ -306,28 +250,17 @@ impl Searcher {
         Ok(Self { stream, scratch, database: owned })
     }
 
-    /// Searches in a text, in calls of at most `piece_len` octets (0: any number); `found` has every match,
-    /// sorted, each once.
-    pub(crate) fn search(
-        &mut self,
-        pieces: &[&[u8]],
-        piece_len: u32,
-        found: &mut Vec<Found>,
-    ) -> Result<(), Refusal> {
-        found.clear();
+    /// Searches in a text; `found` gets the id of every match.
+    fn search(&mut self, pieces: &[&[u8]], found: &mut Vec<u32>) -> Result<(), Refusal> {
         match &self.stream {
             Some(stream) => {
-                let longest = if piece_len == 0 { usize::MAX } else { piece_len as usize };
-                let outcome = pieces
-                    .iter()
-                    .flat_map(|piece| piece.chunks(longest))
-                    .try_for_each(|piece| self.scan_stream(stream, piece, found));
+                let outcome = pieces.iter().try_for_each(|piece| self.scan_stream(stream, piece, found));
                 let context: *mut std::ffi::c_void = (&raw mut *found).cast();
                 // SAFETY: the stream is open, scratch is of its database; `context` is the list that
                 // `report` expects, and nobody else uses it meanwhile.
                 let code =
                     unsafe { sys::hs_reset_stream(stream.0, 0, self.scratch.0, Some(report), context) };
-                outcome.and(check(code, "hs_reset_stream"))?;
+                outcome.and(check(code, "hs_reset_stream"))
             }
             None => {
                 let text = pieces.concat();
@@ -344,15 +277,12 @@ impl Searcher {
                         context,
                     )
                 };
-                check(code, "hs_scan")?;
+                check(code, "hs_scan")
             }
         }
-        found.sort_unstable();
-        found.dedup();
-        Ok(())
     }
 
-    fn scan_stream(&self, stream: &Stream, piece: &[u8], found: &mut Vec<Found>) -> Result<(), Refusal> {
+    fn scan_stream(&self, stream: &Stream, piece: &[u8], found: &mut Vec<u32>) -> Result<(), Refusal> {
         let context: *mut std::ffi::c_void = (&raw mut *found).cast();
         // SAFETY: the stream is open; the piece is valid for the call; scratch is of its database;
         // `context` is the list that `report` expects, and nobody else uses it meanwhile.
@@ -372,11 +302,7 @@ impl Searcher {
 }
 
 fn check(code: i32, call: &str) -> Result<(), Refusal> {
-    if code == sys::HS_SUCCESS as i32 {
-        Ok(())
-    } else {
-        Err(Refusal::Library(format!("{call}: {code}"), None))
-    }
+    if code == sys::HS_SUCCESS { Ok(()) } else { Err(Refusal::Library(format!("{call}: {code}"), None)) }
 }
 
 /// Owns what `hs_open_stream` gave.
@@ -402,12 +328,12 @@ impl Drop for Scratch {
 unsafe extern "C" fn report(
     id: c_uint,
     _from: std::ffi::c_ulonglong,
-    to: std::ffi::c_ulonglong,
+    _to: std::ffi::c_ulonglong,
     _flags: c_uint,
     context: *mut std::ffi::c_void,
 ) -> std::ffi::c_int {
     // SAFETY: `Searcher` passes its list, which it does not touch while the library scans.
-    let found = unsafe { &mut *context.cast::<Vec<Found>>() };
-    found.push((id, to));
+    let found = unsafe { &mut *context.cast::<Vec<u32>>() };
+    found.push(id);
     0
 }

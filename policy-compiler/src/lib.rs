@@ -27,7 +27,6 @@ pub mod lexer;
 pub mod lower;
 pub mod parser;
 pub mod pattern;
-pub mod probe;
 pub mod protocol;
 pub mod rehearsal;
 pub mod sign;

@@ -9,6 +9,7 @@ use artifact::model::{
     AccessList, Condition, ConditionIndex, Form, InspectParameters, Mode, Path, Policy, PortName, Source,
     Thresholds, TopAction, TopClass,
 };
+use artifact::settings::Settings;
 use artifact::smtp::{Base, Criterion, SmtpClass, SmtpPolicy, Terminal, Test};
 
 use crate::ast::{
@@ -285,7 +286,7 @@ impl<'a> Lowering<'a> {
                 alert: wanted.alert,
                 audit_trail: wanted.audit_trail,
                 max_data: Some(line.max_data.unwrap_or(CLASSIC_MAX_DATA)),
-                settings: artifact::settings::Settings::default(),
+                settings: with_globals(Settings::default(), self.config),
             };
             let known = self.policy.smtp.iter().position(|policy| *policy == wanted);
             let at = known.unwrap_or_else(|| {
@@ -348,6 +349,14 @@ fn parameters(name: &str, values: &InspectValues, default: &InspectParameters) -
     }
 }
 
+/// What a policy says of the protocol, and what the file says for all of them.
+fn with_globals(mut settings: Settings, config: &Config) -> Settings {
+    if let Some(recipients) = config.inspect_globals.spam_recipients {
+        settings.defences.spam_recipients = recipients;
+    }
+    settings
+}
+
 /// A `policy-map type inspect smtp`.
 fn smtp_policy(config: &Config, file: &SourceFile, map: &SmtpPolicyMap) -> SmtpPolicy {
     let mut policy = SmtpPolicy {
@@ -359,7 +368,7 @@ fn smtp_policy(config: &Config, file: &SourceFile, map: &SmtpPolicyMap) -> SmtpP
         alert: map.parameters.alert.is_none_or(|set| set.value),
         audit_trail: map.parameters.audit_trail.is_some_and(|set| set.value),
         max_data: map.parameters.max_data.map(|set| set.value),
-        settings: map.parameters.settings(),
+        settings: with_globals(map.parameters.settings(), config),
     };
     // class-default is the last one wherever it is written.
     let (defaults, named): (Vec<_>, Vec<_>) =

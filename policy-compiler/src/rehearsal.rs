@@ -1,7 +1,7 @@
 //! Runs a written dialogue through a policy, without a network: what leaves, and which line of the policy decided.
 //!
-//! A dialogue is a text file. `C: ` and `S: ` begin a line of the client or the server (CRLF is added), `#` begins a comment, `\xNN` and `\\` are
-//! octets that are hard to type. The gateway's own engine judges it, so what is printed is what would happen.
+//! A dialogue is a text file. `C: ` and `S: ` begin a line of the client or the server (CRLF is added), `C> ` and `S> ` octets without a line
+//! end (a chunk of BDAT may end anywhere), `#` begins a comment, `\xNN` and `\\` are octets that are hard to type. The gateway's own engine judges it, so what is printed is what would happen.
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ use crate::hyperscan::search;
 pub struct Line {
     /// Who says it.
     pub direction: Direction,
-    /// Its octets, CRLF included.
+    /// Its octets, CRLF included where it has one.
     pub octets: Vec<u8>,
     /// Line of the file, from 1.
     pub number: usize,
@@ -39,15 +39,17 @@ pub fn read(text: &str) -> Result<Vec<Line>, String> {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
-        let (who, said) = line.split_once(':').unwrap_or((line, ""));
-        let direction = match who {
-            "C" => Direction::ClientToServer,
-            "S" => Direction::ServerToClient,
-            _ => return Err(format!("{number}: a line begins with `C:`, `S:` or `#`")),
+        let (mark, said) = line.split_at_checked(2).unwrap_or((line, ""));
+        let (direction, end) = match mark {
+            "C:" => (Direction::ClientToServer, "\r\n"),
+            "S:" => (Direction::ServerToClient, "\r\n"),
+            "C>" => (Direction::ClientToServer, ""),
+            "S>" => (Direction::ServerToClient, ""),
+            _ => return Err(format!("{number}: a line begins with `C:`, `S:`, `C>`, `S>` or `#`")),
         };
         let mut octets =
             unescape(said.strip_prefix(' ').unwrap_or(said)).map_err(|what| format!("{number}: {what}"))?;
-        octets.extend_from_slice(b"\r\n");
+        octets.extend_from_slice(end.as_bytes());
         lines.push(Line { direction, octets, number });
     }
     Ok(lines)
@@ -212,7 +214,7 @@ impl Stage<'_> {
         let rest = octets.split_off(passage.forward.min(octets.len()));
         let mut given = Given { left: octets, ..Given::default() };
         match passage.next {
-            Next::Wait => given.waits = rest,
+            Next::Wait | Next::Keep => given.waits = rest,
             Next::Close(reply) => {
                 self.over = true;
                 given.refusal = Some(reply.text(self.dialogue.enhanced_status_codes()).to_string());
@@ -402,8 +404,42 @@ zone-pair security in source outside destination inside
     }
 
     #[test]
+    fn chunks_are_judged_as_content() {
+        let policy = POLICY
+            .replace(" match sender address regex bad", " match body regex bad")
+            .replace("inspect smtp rules\n", "inspect smtp rules\n parameters\n  chunking allow\n");
+        let compiled = compile(&SourceFile::new("mail.policy", policy), Options::default());
+        let artifact = compiled.artifact.expect("the policy is good");
+        let dialogue = "S: 220 ready\nC: EHLO x\nS: 250-x\nS: 250 CHUNKING\nC: MAIL FROM:<a@b>\nC: RCPT TO:<c@d>\nC: BDAT 8\nS: 250 fine\n\
+            S: 250 fine\nC> \\x0d\\x0ahi @sp\nS: 250 fine\nC: BDAT 12 LAST\nC: am.example\n";
+        let steps = run(&artifact.policy, 0, &read(dialogue).expect("it is a dialogue"));
+        assert_eq!(
+            report(&steps, "mail.policy"),
+            "   1 S: 220 ready
+   2 C: EHLO x
+   3 S: 250-x
+   4 S: 250 CHUNKING
+   5 C: MAIL FROM:<a@b>
+   6 C: RCPT TO:<c@d>
+   7 C: BDAT 8
+       waits      for the server's answer
+   8 S: 250 fine
+   9 S: 250 fine
+  10 C: \\r\\nhi @sp
+  11 S: 250 fine
+  12 C: BDAT 12 LAST
+  13 C: am.example
+       leaves as  (nothing)
+       close      SMTP_MATCH, class banned (mail.policy:10), match body regex bad (mail.policy:4)
+       the client is told `554 Refused by mail policy`, and both sides are closed
+"
+        );
+    }
+
+    #[test]
     fn what_is_no_dialogue_is_named() {
-        assert_eq!(read("C: a\nX: b").unwrap_err(), "2: a line begins with `C:`, `S:` or `#`");
+        assert_eq!(read("C: a\nX: b").unwrap_err(), "2: a line begins with `C:`, `S:`, `C>`, `S>` or `#`");
+        assert_eq!(read("C>  a").expect("no line end").remove(0).octets, b" a");
         assert_eq!(read("C: \\q").unwrap_err(), "1: a backslash is written `\\\\`, an octet `\\xNN`");
         assert_eq!(read("C: a\\x41\\\\").unwrap()[0].octets, b"aA\\\r\n");
     }

@@ -1,6 +1,7 @@
-//! Every example and task of Cisco's two documents passes `posternc check --seed-compat`.
+//! Every example and task of Cisco's two documents passes `posternc check --seed-compat`, and without it either passes too or
+//! is told what to write instead.
 //!
-//! Prompts are left out (a test of whole files has them), names are ours.
+//! Names are ours, but for those of the ESMTP document's own example.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -51,6 +52,9 @@ const VERBS: &[&str] = &[
 
 /// Commands of the Cisco ESMTP firewall document: its example, and its task with all options.
 const RULES: &[&str] = &[
+    "Router# configure terminal\nRouter(config)# ip inspect name mail-guard esmtp timeout 30\n",
+    "Router> enable\nRouter# configure terminal\nRouter(config)# ip inspect name test esmtp\n\
+     Router(config)# interface ethernet0\nRouter(config-if)# ip inspect test in\n",
     "configure terminal\nip inspect name mail-guard esmtp timeout 30\n",
     "enable\nconfigure terminal\nip inspect name test esmtp\ninterface ethernet0\nip inspect test in\n",
     "ip inspect name test smtp alert on audit-trail off max-data 1000 timeout 30\ninterface ethernet0\nip inspect test out\n",
@@ -72,10 +76,9 @@ fn task(mode: &str, (map, lines, actions): &(bool, &[&str], &str)) -> String {
     text
 }
 
-#[test]
-fn examples_of_ciscos_documents_pass() {
-    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("examples-{}", std::process::id()));
-    fs::create_dir_all(&place).expect("a directory for the test");
+/// Every example, as files in a folder of their own.
+fn examples(place: &Path) -> Vec<PathBuf> {
+    fs::create_dir_all(place).expect("a directory for the test");
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<PathBuf> = fs::read_dir(golden)
         .expect("the golden directory")
@@ -96,6 +99,18 @@ fn examples_of_ciscos_documents_pass() {
         fs::write(&path, text).expect("a file for the test");
         files.push(path);
     }
+    files
+}
+
+/// A folder of this process.
+fn place(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()))
+}
+
+#[test]
+fn examples_of_ciscos_documents_pass() {
+    let place = place("examples");
+    let files = examples(&place);
     let output = Command::new(env!("CARGO_BIN_EXE_posternc"))
         .args(["check", "--seed-compat"])
         .args(&files)
@@ -108,4 +123,31 @@ fn examples_of_ciscos_documents_pass() {
     assert_eq!(verdicts.lines().filter(|line| line.contains(": good")).count(), files.len(), "{verdicts}");
     // Two examples are taken for the top level: the default policy's class, the pinhole's class and policy.
     assert_eq!(said.matches("[P0055]").count(), 3, "{said}");
+    // Two are written as a terminal showed them.
+    assert_eq!(said.matches("warning[P0010]").count(), 2, "{said}");
+}
+
+#[test]
+fn without_the_option_each_passes_or_is_told_what_to_write() {
+    let place = place("strict-examples");
+    let mut refused = 0;
+    for file in examples(&place) {
+        let output = Command::new(env!("CARGO_BIN_EXE_posternc"))
+            .args(["check"])
+            .arg(&file)
+            .output()
+            .expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let errors: Vec<&str> = said.split("error[").skip(1).collect();
+        refused += usize::from(!errors.is_empty());
+        assert_eq!(output.status.success(), errors.is_empty(), "{said}");
+        for error in errors {
+            assert!(error.starts_with("P0009]") || error.starts_with("P0010]"), "{said}");
+            assert!(error.contains("= help: "), "no advice: {said}");
+            assert!(error.contains("--seed-compat"), "the option is not named: {said}");
+        }
+    }
+    fs::remove_dir_all(&place).expect("the directory of the test");
+    // The default policy, the pinhole, and what is written with prompts.
+    assert_eq!(refused, 4);
 }

@@ -1,8 +1,11 @@
 //! What lines mean: the tables that come of them.
 #![forbid(unsafe_code)]
 
+use artifact::defence::{
+    Auth, Defences, EightBit, Limits, RelayProbes, SaslLayers, Synchronization, VerbGroup,
+};
 use artifact::model::{Condition, Form, Policy, TopAction};
-use artifact::settings::{Decode, EndOfData, Settings, StartTls};
+use artifact::settings::{Chunking, Decode, EndOfData, Settings, StartTls};
 use artifact::smtp::{Base, Encoding, Region, Terminal, Test};
 use posternc::compile::{Options, compile};
 use posternc::kind::KINDS;
@@ -112,12 +115,9 @@ fn the_first_policy_has_the_expected_shape() {
     );
     let regions: Vec<_> = smtp.databases.iter().map(|database| database.region).collect();
     assert_eq!(regions, [Region::Sender, Region::Recipient, Region::Body]);
-    // A defective library is given everything in pieces, which is what streaming mode is for.
-    let defective = posternc::hyperscan::loses_matches(&posternc::hyperscan::version());
     for database in &smtp.databases {
-        let streaming = defective || database.region.is_streaming();
+        let streaming = database.region.is_streaming();
         assert_eq!((database.streaming, database.stream_len > 0), (streaming, streaming), "{database:?}");
-        assert_eq!(database.piece_len > 0, defective && !database.region.is_streaming(), "{database:?}");
     }
 }
 
@@ -254,6 +254,25 @@ fn default_class_and_parameters_of_an_smtp_policy() {
 }
 
 #[test]
+fn what_becomes_of_bdat_is_explained() {
+    for (line, words) in [
+        (
+            "  chunking allow\n",
+            "BDAT is let through where the server offers CHUNKING, and its chunks are inspected",
+        ),
+        ("  chunking mask\n", "BDAT is refused and the EHLO keyword CHUNKING masked"),
+    ] {
+        let text = with_class("match-any", " match cmd verb EVIL\n", "  mask\n").replace(
+            "policy-map type inspect smtp p\n",
+            &format!("policy-map type inspect smtp p\n parameters\n{line}"),
+        );
+        let compiled = compile(&SourceFile::new("test.policy", text), Options::default());
+        let explained = posternc::explain::artifact(&compiled.artifact.expect("the policy is good"));
+        assert!(explained.contains(words), "{explained}");
+    }
+}
+
+#[test]
 fn what_a_policy_says_of_the_protocol_itself() {
     let with = |lines: &str| {
         let text = with_class("match-any", " match cmd verb EVIL\n", "  mask\n").replace(
@@ -272,8 +291,40 @@ fn what_a_policy_says_of_the_protocol_itself() {
     assert!(
         !set.signatures.contains(&3101) && set.signatures.contains(&3110) && set.signatures.contains(&3102)
     );
+    let defences = with(
+        "  sasl-layers opaque\n  auth require-tls\n  auth-line 2048\n  eight-bit allow\n  synch strict\n  relay refuse\n  allow-verbs \
+         proxy\n  allow-verbs exchange\n  allow-verbs proxy\n  limit junk 20\n  limit session-time 5\n  limit command-time off\n",
+    )
+    .defences;
+    let expected = Defences {
+        sasl_layers: SaslLayers::Opaque,
+        auth: Auth::RequireTls,
+        auth_line_limit: 2048,
+        eight_bit: EightBit::Allow,
+        synchronization: Synchronization::Strict,
+        relay_probes: RelayProbes::Refuse,
+        allowed_verbs: vec![VerbGroup::Exchange, VerbGroup::Proxy],
+        limits: Limits {
+            junk_commands: Some(20),
+            command_time: None,
+            session_time: Some(5),
+            ..Limits::default()
+        },
+        ..Defences::default()
+    };
+    assert_eq!(defences, expected);
+    assert_eq!(
+        with(
+            "  sasl-layers opaque\n  no sasl-layers\n  auth require-tls\n  no auth\n  limit data-rate 5\n  no limit data-rate\n  \
+             allow-verbs debug\n  no allow-verbs debug\n  relay-probes allow\n  no relay-probes\n"
+        ),
+        Settings::default()
+    );
     assert_eq!(with("  end-of-data off\n").end_of_data, EndOfData::Off);
     assert_eq!(with("  starttls mask\n").starttls, StartTls::Mask);
+    assert_eq!(with("").chunking, Chunking::Mask);
+    assert_eq!(with("  chunking allow\n").chunking, Chunking::Allow);
+    assert_eq!(with("  chunking allow\n  no chunking allow\n").chunking, Chunking::Mask);
     for (line, decode) in [
         ("decode base64", Decode::Base64),
         ("decode quoted-printable", Decode::QuotedPrintable),
@@ -284,6 +335,21 @@ fn what_a_policy_says_of_the_protocol_itself() {
     ] {
         assert_eq!(with(&format!("  {line}\n")).decode, decode, "{line}");
     }
+}
+
+#[test]
+fn the_threshold_of_spam_is_for_all_policies() {
+    let spam = |lines: &str| {
+        let classic =
+            format!("{lines}ip inspect name guard esmtp\ninterface Ethernet0\n ip inspect guard in\n");
+        policy(&classic).smtp[0].settings.defences.spam_recipients
+    };
+    assert_eq!(spam(""), 250);
+    assert_eq!(spam("ip audit smtp spam 65535\n"), 65_535);
+    assert_eq!(spam("ip audit smtp spam 1\nno ip audit smtp spam\n"), 250);
+    let zone = with_class("match-any", " match cmd verb EVIL\n", "  mask\n");
+    let zone = policy(&format!("ip audit smtp spam 7\n{zone}"));
+    assert_eq!(zone.smtp[0].settings.defences.spam_recipients, 7);
 }
 
 #[test]

@@ -11,9 +11,10 @@ import shutil
 import tempfile
 import time
 
+import field
 import pytest
 
-from netlab import gateway
+from netlab import gateway, mail_servers
 from netlab.capture import Capture
 from netlab.namespaces import SERVERS, Network, survivors
 from netlab.servers import PlainServer, Postfix, SmtpSink
@@ -108,6 +109,59 @@ def postfix(network, directory):
     server = Postfix(network.server, directory, POSTFIX).start()
     yield server
     server.stop()
+
+
+class Field:
+    """Starts a mail server when a test first asks for it; skips the test when its program is not here."""
+
+    def __init__(self, network, directory):
+        self.network, self.directory, self.running = network, directory, {}
+
+    def start(self, name, kind=None, address=None, **options):
+        if name not in self.running:
+            if kind is None:
+                kind, address = field.SERVERS[name]
+            folder = os.path.join(self.directory, f"field-{name}")
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(self.directory, 0o755)  # noqa: S103 - the servers' users must reach their folders
+            if address not in self.network.server.ip("addr", "show", "dev", "server0").stdout:
+                self.network.server.ip("addr", "add", f"{address}/24", "dev", "server0")
+            self.running[name] = kind(self.network.server, folder, address, **options).start()
+        return self.running[name]
+
+    def __call__(self, name):
+        try:
+            return self.start(name)
+        except mail_servers.NotHere as reason:
+            return pytest.skip(f"skipped: {reason}")
+
+    def keyless(self):
+        try:
+            return self.start("keyless", mail_servers.Exim, field.KEYLESS, with_key=False)
+        except mail_servers.NotHere as reason:
+            return pytest.skip(f"skipped: {reason}")
+
+    def stop(self):
+        for server in self.running.values():
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def mail_server(network, directory):
+    """The mail servers of the field: `mail_server("exim")`."""
+    servers = Field(network, directory)
+    yield servers
+    servers.stop()
+
+
+def pytest_terminal_summary(terminalreporter):
+    for table in field.TABLES:
+        if table.cells:
+            terminalreporter.section(table.title)
+            for line in table.lines():
+                terminalreporter.write_line(line)
+    if os.environ.get("POSTERN_BLESS") and all(len(table.columns) == len(field.SERVERS) for table in field.TABLES):
+        field.write_record()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,11 @@ const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GTSO: u32 = 0x1e;
 const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_GRXFH: u32 = 0x29;
+const TCP_V4_FLOW: u32 = 0x01;
+const TCP_V6_FLOW: u32 = 0x05;
+/// `RXH_IP_SRC | RXH_IP_DST`.
+const BY_ADDRESSES: u64 = 1 << 4 | 1 << 5;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETHTOOL_GRSSH: u32 = 0x46;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
@@ -68,6 +73,10 @@ pub struct ReceiveHash {
     pub key: Vec<u8>,
     /// The card folds both directions into one before it hashes (`symmetric-xor`).
     pub folds: bool,
+    /// Queue by hash value.
+    pub table: Vec<u32>,
+    /// TCP is spread by the two addresses alone, as the fragments of its packets are; IPv4 and IPv6.
+    pub by_addresses: bool,
 }
 
 impl ReceiveHash {
@@ -176,7 +185,22 @@ impl Interface {
         let octets = words[HEAD + table_len as usize..end].iter().flat_map(|word| word.to_ne_bytes());
         let key = octets.take(key_len as usize).collect();
         // The second octet of the fifth word is `input_xfrm`; either transformation makes the hash symmetric.
-        Some(ReceiveHash { key, folds: words[4].to_ne_bytes()[1] & 3 != 0 })
+        let table = words[HEAD..HEAD + table_len as usize].to_vec();
+        let by_addresses = [TCP_V4_FLOW, TCP_V6_FLOW]
+            .iter()
+            .all(|kind| self.hashed_fields(&socket, *kind) == Some(BY_ADDRESSES));
+        Some(ReceiveHash { key, folds: words[4].to_ne_bytes()[1] & 3 != 0, table, by_addresses })
+    }
+
+    /// What of a packet of this kind goes into the receive hash, `RXH_` bits (`struct ethtool_rxnfc`: command, kind, data).
+    fn hashed_fields(&self, socket: &OwnedFd, kind: u32) -> Option<u64> {
+        /// Octets of the struct are 192; more does no harm.
+        const WORDS: usize = 64;
+        let mut words = [0_u32; WORDS];
+        (words[0], words[1]) = (ETHTOOL_GRXFH, kind);
+        self.ask_ethtool(socket, &mut words).ok()?;
+        let octets = [words[2].to_ne_bytes(), words[3].to_ne_bytes()];
+        Some(u64::from_ne_bytes(octets.as_flattened().try_into().ok()?))
     }
 
     fn request(&self) -> libc::ifreq {
@@ -370,7 +394,12 @@ mod tests {
 
     #[test]
     fn a_key_that_repeats_is_symmetric() {
-        let hash = |key: &[u8], folds| ReceiveHash { key: key.to_vec(), folds };
+        let hash = |key: &[u8], folds| ReceiveHash {
+            key: key.to_vec(),
+            folds,
+            table: Vec::new(),
+            by_addresses: true,
+        };
         assert!(hash(&[0x6d, 0x5a].repeat(20), false).is_symmetric());
         assert!(hash(b"whatever", true).is_symmetric());
         assert!(!hash(b"whatever", false).is_symmetric() && !hash(&[], false).is_symmetric());

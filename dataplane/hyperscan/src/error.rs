@@ -34,9 +34,8 @@ pub enum Error {
 impl Error {
     /// What a return code means, `Ok` for success and for a scan that the callback ended.
     pub(crate) fn check(code: sys::hs_error_t) -> Result<(), Error> {
-        const SUCCESS: i32 = sys::HS_SUCCESS as i32;
         match code {
-            SUCCESS | sys::HS_SCAN_TERMINATED => Ok(()),
+            sys::HS_SUCCESS | sys::HS_SCAN_TERMINATED => Ok(()),
             sys::HS_NOMEM | sys::HS_BAD_ALLOC => Err(Error::NoMemory),
             sys::HS_DB_VERSION_ERROR => Err(Error::Version),
             sys::HS_DB_PLATFORM_ERROR => Err(Error::Platform),

@@ -58,6 +58,13 @@ anomalies! {
     UnsolicitedReply, "smtp_unsolicited_reply", "A server reply to no command.";
     MalformedReply, "smtp_malformed_reply", "A server line that is not a reply.";
     ReplyLineTooLong, "smtp_reply_line_too_long", "A server line longer than the limit.";
+    OddReplyCode, "smtp_odd_reply_code", "A reply with a code that RFC 5321 does not know, or with another code on each line; let through.";
+    StartTlsStripped, "smtp_starttls_stripped", "A server no longer offers STARTTLS that did within the last week: somebody on the way may have taken the offer out.";
+    OutOfTurn, "smtp_out_of_turn", "A command in a group whose last one was before it, or in a group that the server does not offer to take (RFC 2920); let through.";
+    EightBitGreeting, "smtp_eight_bit_greeting", "EHLO or HELO with octets of 128 and more; let through.";
+    RelayProbe, "smtp_relay_probe", "A recipient with which servers are tried for an open relay: a source route, or a local part that names a host; let through.";
+    MimeAmbiguous, "mime_ambiguous", "A message that readers may divide or decode in different ways.";
+    DuplicateField, "mime_duplicate_field", "A message with a second From, Subject, or other field that may stand there once.";
     PipelineOverflow, "smtp_pipeline_overflow", "More commands without reply than the budget.";
     EarlyClientData, "smtp_early_client_data", "Client octets before the server's banner, or before a reply that they depend on; dropped until then.";
     SwallowLimit, "close_swallow_limit", "A client kept sending after its session was refused; reset.";

@@ -2,6 +2,8 @@
 //!
 //! Plain integers that only their worker adds to; published outside the hot loop.
 
+use artifact::settings::SIGNATURES;
+
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
 use crate::unit::PortId;
@@ -14,6 +16,8 @@ macro_rules! counters {
             $(#[doc = $help] pub $field: u64,)*
             /// By [`Anomaly`], in the order of [`Anomaly::ALL`].
             pub anomalies: [u64; Anomaly::ALL.len()],
+            /// Refusals by [`artifact::settings::SIGNATURES`], in their order.
+            pub signatures: [u64; SIGNATURES.len()],
             /// Sessions ended, by [`EndReason`], in the order of [`EndReason::ALL`].
             pub flows_ended: [u64; EndReason::ALL.len()],
         }
@@ -23,6 +27,7 @@ macro_rules! counters {
                 Self {
                     $($field: 0,)*
                     anomalies: [0; Anomaly::ALL.len()],
+                    signatures: [0; SIGNATURES.len()],
                     flows_ended: [0; EndReason::ALL.len()],
                 }
             }
@@ -38,6 +43,9 @@ macro_rules! counters {
             pub fn add(&mut self, other: &Counters) {
                 $(self.$field += other.$field;)*
                 for (mine, theirs) in self.anomalies.iter_mut().zip(other.anomalies) {
+                    *mine += theirs;
+                }
+                for (mine, theirs) in self.signatures.iter_mut().zip(other.signatures) {
                     *mine += theirs;
                 }
                 for (mine, theirs) in self.flows_ended.iter_mut().zip(other.flows_ended) {
@@ -151,6 +159,13 @@ impl Counters {
             self.frames_rewritten += 1;
         } else {
             self.frames_forwarded += 1;
+        }
+    }
+
+    /// Counts a refusal by a signature.
+    pub fn signature(&mut self, id: u16) {
+        if let Some(index) = SIGNATURES.iter().position(|row| row.id == id) {
+            self.signatures[index] += 1;
         }
     }
 

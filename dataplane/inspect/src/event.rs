@@ -240,13 +240,17 @@ pub enum Kind {
     SmtpTlsRequired,
     /// A line longer than its limit.
     SmtpLineTooLong,
+    /// A limit of commands, failures or time was passed.
+    SmtpLimit,
+    /// A recipient with which servers are tried for an open relay.
+    SmtpRelayProbe,
     /// The gateway is out of something it needs to inspect the session.
     ResourceExhausted,
 }
 
 impl Kind {
     /// Every mnemonic, for documentation and counters.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 13] = [
         Kind::SmtpInvalidCommand,
         Kind::SmtpInvalidParameter,
         Kind::SmtpSignature,
@@ -257,6 +261,8 @@ impl Kind {
         Kind::SmtpOutOfSync,
         Kind::SmtpTlsRequired,
         Kind::SmtpLineTooLong,
+        Kind::SmtpLimit,
+        Kind::SmtpRelayProbe,
         Kind::ResourceExhausted,
     ];
 
@@ -274,6 +280,8 @@ impl Kind {
             Kind::SmtpOutOfSync => "SMTP_OUT_OF_SYNC",
             Kind::SmtpTlsRequired => "SMTP_TLS_REQUIRED",
             Kind::SmtpLineTooLong => "SMTP_LINE_TOO_LONG",
+            Kind::SmtpLimit => "SMTP_LIMIT",
+            Kind::SmtpRelayProbe => "SMTP_RELAY_PROBE",
             Kind::ResourceExhausted => "RESOURCE_EXHAUSTED",
         }
     }
@@ -325,10 +333,26 @@ pub enum ReplyCode {
     Policy,
     /// `550 5.7.1`: recipient policy.
     Recipient,
-    /// `500 5.5.2`: line too long, or an octet that a command line must not have.
+    /// `500 5.5.2`: line too long, or not ended by CRLF.
     Line,
+    /// `501 5.5.2`: an octet that a command must not have (RFC 5321, 4.1.2).
+    Octet,
+    /// `553 5.6.7`: an address that needs SMTPUTF8 (RFC 6531, 3.5).
+    NeedsSmtpUtf8,
+    /// `504 5.5.4`: an AUTH mechanism that is not allowed (RFC 4954, section 4).
+    Mechanism,
+    /// `501 5.5.2`: an AUTH line that is no mechanism with base64 (RFC 4954, section 4).
+    Base64,
+    /// `538 5.7.11`: AUTH only inside TLS (RFC 4954, section 6).
+    AuthNeedsTls,
+    /// `421 4.7.0`: too many commands that lead nowhere, or failed logins.
+    TooManyCommands,
+    /// `421 4.4.2`: too slow.
+    TooSlow,
     /// `502 5.5.1`: command not implemented.
     NotImplemented,
+    /// `503 5.5.1`: a command that may not stand here.
+    BadSequence,
     /// `501 5.5.4`: bad parameter value.
     BadParameter,
     /// `555 5.5.4`: unknown parameter.
@@ -357,8 +381,24 @@ impl ReplyCode {
             (ReplyCode::Recipient, false) => "550 Recipient refused by mail policy",
             (ReplyCode::Line, true) => "500 5.5.2 Line too long or not allowed",
             (ReplyCode::Line, false) => "500 Line too long or not allowed",
+            (ReplyCode::Octet, true) => "501 5.5.2 Octet not allowed in a command",
+            (ReplyCode::Octet, false) => "501 Octet not allowed in a command",
+            (ReplyCode::NeedsSmtpUtf8, true) => "553 5.6.7 Address needs SMTPUTF8",
+            (ReplyCode::NeedsSmtpUtf8, false) => "553 Address needs SMTPUTF8",
+            (ReplyCode::Mechanism, true) => "504 5.5.4 Authentication mechanism not allowed",
+            (ReplyCode::Mechanism, false) => "504 Authentication mechanism not allowed",
+            (ReplyCode::Base64, true) => "501 5.5.2 Cannot decode authentication line",
+            (ReplyCode::Base64, false) => "501 Cannot decode authentication line",
+            (ReplyCode::AuthNeedsTls, true) => "538 5.7.11 Encryption required for authentication",
+            (ReplyCode::AuthNeedsTls, false) => "538 Encryption required for authentication",
+            (ReplyCode::TooManyCommands, true) => "421 4.7.0 Too many commands or failures",
+            (ReplyCode::TooManyCommands, false) => "421 Too many commands or failures",
+            (ReplyCode::TooSlow, true) => "421 4.4.2 Timeout",
+            (ReplyCode::TooSlow, false) => "421 Timeout",
             (ReplyCode::NotImplemented, true) => "502 5.5.1 Command not implemented",
             (ReplyCode::NotImplemented, false) => "502 Command not implemented",
+            (ReplyCode::BadSequence, true) => "503 5.5.1 Bad sequence of commands",
+            (ReplyCode::BadSequence, false) => "503 Bad sequence of commands",
             (ReplyCode::BadParameter, true) => "501 5.5.4 Invalid parameter value",
             (ReplyCode::BadParameter, false) => "501 Invalid parameter value",
             (ReplyCode::UnknownParameter, true) => "555 5.5.4 Unsupported parameter",
@@ -409,6 +449,14 @@ pub struct FlowEnd {
     pub duration_nanos: u64,
     /// Why.
     pub reason: EndReason,
+}
+
+impl FlowEnd {
+    /// Payload octets forwarded in both directions.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.bytes.iter().sum()
+    }
 }
 
 /// Why a session ended.
@@ -504,6 +552,12 @@ impl Journal {
     #[must_use]
     pub fn is_enhanced(&self) -> bool {
         self.enhanced
+    }
+
+    /// What the next records are about.
+    #[must_use]
+    pub fn flow(&self) -> Option<&FlowTag> {
+        self.flow.as_ref()
     }
 
     /// Reports something about the current subject.

@@ -26,6 +26,29 @@ pub trait Memory {
     fn chunk_mut(&mut self, index: u32) -> &mut [u8];
 }
 
+/// Memory that several pools have parts of: a chunk can change hands without being copied.
+pub trait Shared: Memory {
+    /// The right to one chunk, on its way from one pool to another.
+    type Chunk: Send + core::fmt::Debug;
+
+    /// Gives a chunk away.
+    ///
+    /// # Panics
+    /// When `index` is not one that this side owns.
+    fn give(&mut self, index: u32) -> Self::Chunk;
+    /// Takes a chunk that another side gave away, and says which it is.
+    fn take(&mut self, chunk: Self::Chunk) -> u32;
+}
+
+/// A frame on its way from one pool to another.
+#[derive(Debug)]
+#[must_use = "a frame that no pool takes is lost with its chunk"]
+pub struct Parcel<C> {
+    chunk: C,
+    start: u16,
+    len: u16,
+}
+
 /// Which chunks are free, and how many handles the others have.
 #[derive(Debug)]
 struct Ledger {
@@ -177,6 +200,37 @@ impl<M: Memory> Pool<M> {
     #[must_use]
     pub fn seal(&mut self, frame: Frame) -> Sealed {
         Sealed(frame.0)
+    }
+}
+
+impl<M: Shared> Pool<M> {
+    /// Gives a frame away, chunk and all.
+    pub fn give(&mut self, frame: Frame) -> Parcel<M::Chunk> {
+        let Handle { index, start, len, .. } = frame.0;
+        // It was the only handle: the chunk is the one that became free last.
+        drop(frame);
+        let freed = self.ledger.free.borrow_mut().pop();
+        debug_assert_eq!(freed, Some(index));
+        Parcel { chunk: self.memory.give(index), start, len }
+    }
+
+    /// Takes a frame that another pool gave away.
+    pub fn take(&mut self, parcel: Parcel<M::Chunk>) -> Frame {
+        let Parcel { chunk, start, len } = parcel;
+        let index = self.memory.take(chunk);
+        self.adopt(index, usize::from(start), usize::from(len))
+    }
+
+    /// Gives a free chunk away; `None` when there is none.
+    pub fn give_free(&mut self) -> Option<M::Chunk> {
+        let index = self.lend()?;
+        Some(self.memory.give(index))
+    }
+
+    /// Takes a chunk that another pool gave away, to be used for any frame.
+    pub fn take_free(&mut self, chunk: M::Chunk) {
+        let index = self.memory.take(chunk);
+        self.give_back(index);
     }
 }
 

@@ -212,6 +212,35 @@ fn a_class_has_no_more_sessions_than_its_maximum() {
 }
 
 #[test]
+fn a_class_knows_its_most_sessions_and_how_fast_they_come() {
+    let mut lab = Lab::new(InspectParameters { tcp_finwait_time: 1, ..InspectParameters::default() });
+    let level = |lab: &mut Lab, wanted: u16| {
+        let mut found = None;
+        lab.engine.levels(lab.now, |_, path, class, level| {
+            assert_eq!(class, 0, "there is one in each path");
+            found = if path == wanted { Some(level) } else { found };
+        });
+        found.expect("the class of the path")
+    };
+    assert!((0..5).all(|client| lab.syn(call(client))));
+    assert!((0..3).all(|client| {
+        lab.send(call(client), false, Flags::SYN.with(Flags::ACK)) && lab.send(call(client), true, Flags::ACK)
+    }));
+    assert!(lab.establish(Call(9, 1, PortId::B)), "the other class counts its own");
+    let now = level(&mut lab, 0);
+    assert_eq!((now.most, now.begun, now.most_begun, now.octets), ([5, 3, 0], 5, 5, 0));
+    assert_eq!(level(&mut lab, 1).most, [1, 1, 0]);
+    assert!(lab.send(call(0), true, Flags::RST.with(Flags::ACK)));
+    lab.wait(Duration::from_secs(40));
+    assert!(lab.syn(call(20)));
+    let now = level(&mut lab, 0);
+    assert_eq!((now.most, now.begun, now.most_begun), ([5, 3, 1], 6, 6));
+    lab.wait(Duration::from_secs(50));
+    let now = level(&mut lab, 0);
+    assert_eq!((now.most, now.begun, now.most_begun), ([5, 3, 1], 1, 6), "what was most stays");
+}
+
+#[test]
 fn above_high_the_oldest_half_open_sessions_go_until_low() {
     let mut lab = Lab::new(incomplete(4, 10));
     assert!((0..10).all(|client| lab.syn(call(client))));

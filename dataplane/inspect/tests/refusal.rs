@@ -8,6 +8,7 @@ use std::time::Duration;
 use artifact::model::{
     Condition, Form, InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass,
 };
+use artifact::settings::Chunking;
 use artifact::smtp::{Base, Criterion, Database, Region, SmtpClass, SmtpPolicy, Terminal, Test};
 use inspect::event::{Action, Body, Kind};
 use inspect::scan::{CriterionSet, Matcher, NoStream, StreamId};
@@ -64,14 +65,8 @@ fn policy(base: Base) -> Policy {
         terminal: Some(terminal),
         line: 1,
     };
-    let database = |region| Database {
-        region,
-        pattern_count: 1,
-        streaming: false,
-        stream_len: 0,
-        piece_len: 0,
-        bytes: vec![],
-    };
+    let database =
+        |region| Database { region, pattern_count: 1, streaming: false, stream_len: 0, bytes: vec![] };
     let smtp = SmtpPolicy {
         name: "mail".into(),
         base,
@@ -128,7 +123,11 @@ struct Outcome {
 }
 
 fn session(base: Base, seed: u64, faults: [Faults; 2], piece: usize, client: Client) -> Outcome {
-    let mut network = Network::new(policy(base), Words::default(), seed);
+    session_under(policy(base), seed, faults, piece, client)
+}
+
+fn session_under(policy: Policy, seed: u64, faults: [Faults; 2], piece: usize, client: Client) -> Outcome {
+    let mut network = Network::new(policy, Words::default(), seed);
     [network.client_link, network.server_link] = faults;
     network.server.listen(Server::offering(&["PIPELINING", "SIZE 1000000", "STARTTLS", "XVERP", "CHUNKING"]));
     let family = if seed.is_multiple_of(2) { Family::V4 } else { Family::V6 };
@@ -171,9 +170,13 @@ fn session(base: Base, seed: u64, faults: [Faults; 2], piece: usize, client: Cli
 }
 
 fn bad_links(seed: u64) -> [Faults; 2] {
+    links(seed, 120)
+}
+
+fn links(seed: u64, loss: u32) -> [Faults; 2] {
     let mut random = Random::new(seed);
     let mut link =
-        || Faults { loss: random.below(120), duplication: random.below(100), reordering: random.below(300) };
+        || Faults { loss: random.below(loss), duplication: random.below(100), reordering: random.below(300) };
     if seed < 4 { [Faults::default(); 2] } else { [link(), link()] }
 }
 
@@ -240,6 +243,64 @@ fn a_refused_message_has_no_end_at_the_server() {
         );
         assert!(!finds(&outcome.received, "\r\n.\r\n"), "seed {seed}");
         assert!(!outcome.client_was_reset, "seed {seed}");
+    }
+}
+
+/// A mail in chunks. Where it is sent without waiting for any reply, each BDAT is not taken before those before it are answered.
+#[test]
+fn chunks_arrive_whole_or_not_at_all() {
+    for seed in 0..100 {
+        for refused in [false, true] {
+            let mut policy = policy(Base::None);
+            policy.smtp[0].settings.chunking = Chunking::Allow;
+            let mut random = Random::new(seed);
+            let mut mail = b"Subject: hi\r\n\r\n".to_vec();
+            let before = random.below(12_000) as usize;
+            mail.extend(b".\r\nQUIT\r\nsome text of a mail\r\n".iter().copied().cycle().take(before));
+            mail.extend_from_slice(if refused { b"a forbidden word" } else { b"an innocent word" });
+            mail.extend(b"\r\n.\r\nmore text".iter().copied().cycle().take(random.below(2_000) as usize));
+            let size = 1 + mail.len() / (1 + random.below(3) as usize);
+            let client = Client::chunks(&mail, size, !refused || seed < 50);
+            let chunk_count = mail.len().div_ceil(size);
+            let outcome = session_under(policy, seed, links(seed, 40), 0, client);
+            let last = outcome.replies.last().map(String::as_str);
+            if refused {
+                assert!(outcome.messages.is_empty(), "seed {seed}: the server accepted it");
+                assert_eq!(last, Some("554 Refused by mail policy"), "seed {seed}");
+                assert!(outcome.client_read_fin && !outcome.client_was_reset, "seed {seed}");
+                assert!(!finds(&outcome.received, "forbidden word"), "seed {seed}");
+                assert_eq!(outcome.decisions.last(), Some(&(Kind::SmtpMatch, Action::Close)), "seed {seed}");
+            } else {
+                assert!(outcome.messages == [mail], "seed {seed}: not what was sent");
+                assert_eq!(
+                    (outcome.replies.len(), last),
+                    (2 + 2 + chunk_count + 1, Some("221 bye")),
+                    "seed {seed}"
+                );
+                assert_eq!(outcome.commands.len(), 1 + 2 + chunk_count + 1, "seed {seed}");
+            }
+        }
+    }
+}
+
+/// What waits is kept, and leaves with the reply that it waited for, not when its sender's patience ends.
+#[test]
+fn chunks_that_wait_leave_with_the_reply() {
+    for (family, size) in [(Family::V4, 10_000), (Family::V6, 700), (Family::V4, 3_000)] {
+        let mut policy = policy(Base::None);
+        policy.smtp[0].settings.chunking = Chunking::Allow;
+        let mail = b"\r\nsome text of a mail".repeat(200);
+        let mut network = Network::new(policy, Words::default(), 1);
+        network.server.listen(Server::offering(&["CHUNKING"]));
+        network.client.connect(family, 2, Client::chunks(&mail, size, true));
+        let over = network
+            .run(Duration::from_secs(5), |network| !network.server.talk::<Server>().messages.is_empty());
+        assert!(over, "size {size}");
+        assert_eq!(network.server.talk::<Server>().messages, [mail]);
+        let counters = network.engine.counters();
+        assert!(counters.dropped_waiting > 0 && counters.frames_held > 0, "it had to wait");
+        // No timer of its sender ran out: that would be 300 ms at least.
+        assert!(network.now_micros < 200_000, "size {size}: {} microseconds", network.now_micros);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Records as JSON: one object a line, with the field names of Suricata's EVE where it has them.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -88,7 +89,7 @@ struct Postern<'p> {
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'p str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    r#match: Option<&'p str>,
+    r#match: Option<Cow<'p, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -269,7 +270,10 @@ fn of_decision<'p>(
         zone_pair: Some(names.zone_pair),
         policy: Some(names.policy()),
         class: names.class(decision).map(|class| class.name.as_str()),
-        r#match: Names::criterion(decision, flow, policy).map(|criterion| criterion.text.as_str()),
+        r#match: match decision.signature {
+            Some(id) => Some(format!("signature {id}").into()),
+            None => Names::criterion(decision, flow, policy).map(|criterion| criterion.text.as_str().into()),
+        },
         value: (!value.is_empty()).then_some(value),
         action: Some(decision.action.word()),
         reply: decision.reply.map(|reply| reply.text(decision.enhanced).to_owned()),

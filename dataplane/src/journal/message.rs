@@ -181,7 +181,7 @@ fn of_decision(decision: &Decision, flow: &FlowTag, policy: &Policy) -> Message 
                 Direction::ClientToServer => (flow.client, flow.server),
                 Direction::ServerToClient => (flow.server, flow.client),
             };
-            let text = format!("Sig:{id}:{title} - from {} to {}", end(a), end(b));
+            let text = format!("Sig:{id}:{title} - from {} to {}", a.ip(), b.ip());
             firewall(severity, signature_mnemonic(id), &text)
         }
         Kind::SmtpSmuggling => plain(format!("Ambiguous end of data ({value}) from {from}")),
@@ -191,6 +191,8 @@ fn of_decision(decision: &Decision, flow: &FlowTag, policy: &Policy) -> Message 
         Kind::SmtpLineTooLong => {
             plain(format!("Line too long ({value}) (total {} chars) from {from}", decision.value_len))
         }
+        Kind::SmtpLimit => plain(format!("Limit of {value} ({}) passed by {from}", decision.value_len)),
+        Kind::SmtpRelayProbe => plain(format!("Relay probe ({value}) from {from}")),
         Kind::ResourceExhausted => plain(format!("Out of resources, session refused, from {from}")),
     }
 }
@@ -323,15 +325,15 @@ mod tests {
         for (id, expected) in [
             (
                 3101,
-                "%FW-4-TCP_SENDMAIL_BAD_TO_SIG: Sig:3101:Sendmail Invalid Recipient - from 192.0.2.1:40000 to 198.51.100.25:25",
+                "%FW-4-TCP_SENDMAIL_BAD_TO_SIG: Sig:3101:Sendmail Invalid Recipient - from 192.0.2.1 to 198.51.100.25",
             ),
             (
                 3107,
-                "%FW-4-TCP_MAJORDOMO_EXEC_BUG: Sig:3107:Majordomo Execute Attack - from 192.0.2.1:40000 to 198.51.100.25:25",
+                "%FW-4-TCP_MAJORDOMO_EXEC_BUG: Sig:3107:Majordomo Execute Attack - from 192.0.2.1 to 198.51.100.25",
             ),
             (
                 7004,
-                "%FW-4-SMTP_SIGNATURE: Sig:7004:Shellshock (CVE-2014-6271) - from 192.0.2.1:40000 to 198.51.100.25:25",
+                "%FW-4-SMTP_SIGNATURE: Sig:7004:Shellshock (CVE-2014-6271) - from 192.0.2.1 to 198.51.100.25",
             ),
         ] {
             let mut record = sample::decision(Kind::SmtpSignature, b"x", Action::Close);

@@ -25,7 +25,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use af_xdp::{Received, Socket, View, Wake};
-use inspect::frame::{Frame, Memory, Pool, Sealed};
+use inspect::frame::{Frame, Memory, Pool, Sealed, Shared};
 
 use super::{Level, Port};
 
@@ -73,6 +73,18 @@ pub enum WantedMode {
     Skb,
 }
 
+/// How both directions of a session come to one worker, where there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Steering {
+    /// By the card if both say that their receive hash is symmetric and the same, else by hand-over.
+    #[default]
+    Auto,
+    /// The card sees to it: every worker keeps what comes.
+    Card,
+    /// Each frame is handed over to the worker that its addresses belong to.
+    HandOver,
+}
+
 /// In which mode it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -99,6 +111,12 @@ pub struct XdpConfig {
     pub ring_len: u32,
     /// Chunks of each worker that are not lent for receiving. Default 1024.
     pub reserve: u32,
+    /// Who brings both directions of a session to one worker.
+    pub steering: Steering,
+    /// Frames that may wait for a worker that has to take them from another, per port. Default 2048.
+    pub handover_len: u32,
+    /// Frames that a worker takes from a port at once. Default 64.
+    pub burst: u32,
     /// Zero-copy or not.
     pub transfer: af_xdp::Transfer,
     /// Where a bpf file system is or can be mounted, for [`OnFailure::Open`].
@@ -117,6 +135,9 @@ impl XdpConfig {
             frame_count: 16_384,
             ring_len: 2048,
             reserve: 1024,
+            steering: Steering::default(),
+            handover_len: 2048,
+            burst: 64,
             transfer: af_xdp::Transfer::default(),
             bpffs: attachment::BPFFS.into(),
         }
@@ -126,6 +147,15 @@ impl XdpConfig {
 /// A worker's part of the umem, as a pool sees it.
 #[derive(Debug)]
 pub struct UmemMemory(View);
+
+impl UmemMemory {
+    /// A pool of what `view` owns.
+    #[must_use]
+    pub fn pool(view: View) -> Pool<UmemMemory> {
+        let free: Vec<u32> = view.owned().collect();
+        Pool::new(UmemMemory(view), free.into_iter().rev())
+    }
+}
 
 impl Memory for UmemMemory {
     fn chunk_len(&self) -> usize {
@@ -142,6 +172,18 @@ impl Memory for UmemMemory {
 
     fn chunk_mut(&mut self, index: u32) -> &mut [u8] {
         self.0.chunk_mut(index)
+    }
+}
+
+impl Shared for UmemMemory {
+    type Chunk = af_xdp::Chunk;
+
+    fn give(&mut self, index: u32) -> af_xdp::Chunk {
+        self.0.give(index)
+    }
+
+    fn take(&mut self, chunk: af_xdp::Chunk) -> u32 {
+        self.0.take(chunk)
     }
 }
 

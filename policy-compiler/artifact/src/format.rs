@@ -33,7 +33,7 @@ use crate::validate::Invalid;
 /// neither a text tool nor a text transfer takes it for text.
 pub const MAGIC: [u8; 8] = *b"\x8ePSTRN\n\x1a";
 /// Version of the layout described above. Another one is refused.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Databases start at a multiple of this (octets), the alignment the matcher wants.
 pub const ALIGNMENT: usize = 64;
 /// Largest file that is read (octets); the largest policies need a few MiB.

@@ -7,10 +7,12 @@
 //! - [`model`]: paths between ports, classes, actions;
 //! - [`smtp`]: what is asked of a mail session, and the databases that answer;
 //! - [`settings`]: what is done about the protocol itself;
+//! - [`defence`]: what is refused whatever the classes say;
 //! - [`format`](mod@format): the file;
 //! - [`validate`]: what must hold between the parts, whoever wrote the file.
 #![forbid(unsafe_code)]
 
+pub mod defence;
 pub mod format;
 pub mod model;
 pub mod settings;

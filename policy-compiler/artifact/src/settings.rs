@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::defence::Defences;
+
 /// The gateway's own settings of one SMTP policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     pub decode: Decode,
     /// Ids of the signatures that are on, each in [`SIGNATURES`].
     pub signatures: Vec<u16>,
+    /// What is refused besides.
+    pub defences: Defences,
 }
 
 impl Default for Settings {
@@ -25,6 +29,7 @@ impl Default for Settings {
             chunking: Chunking::Mask,
             decode: Decode::Off,
             signatures: SIGNATURES.iter().filter(|row| row.on).map(|row| row.id).collect(),
+            defences: Defences::default(),
         }
     }
 }
@@ -107,7 +112,7 @@ const fn off(id: u16, place: Place, title: &'static str) -> Signature {
 }
 
 /// Every signature, by id. The five of Cisco's that are off hit real mail too.
-pub const SIGNATURES: [Signature; 18] = [
+pub const SIGNATURES: [Signature; 20] = [
     on(3100, Place::Commands, "Smail Attack"),
     on(3101, Place::Commands, "Sendmail Invalid Recipient"),
     on(3102, Place::Commands, "Sendmail Invalid Sender"),
@@ -126,6 +131,8 @@ pub const SIGNATURES: [Signature; 18] = [
     on(7005, Place::Header, "Log4Shell (CVE-2021-44228)"),
     on(7006, Place::Commands, "Exim Base64 Length (CVE-2018-6789)"),
     on(7007, Place::Commands, "James Recipient Path (CVE-2015-7611)"),
+    on(7008, Place::Header, "Sendmail Address Overflow (CVE-2002-1337, CVE-2003-0161)"),
+    on(7009, Place::Commands, "Exchange Link State Overflow (CVE-2005-0560)"),
 ];
 
 /// The signature with this id.
@@ -143,7 +150,7 @@ mod tests {
         assert!(SIGNATURES.is_sorted_by_key(|row| row.id), "found by id");
         let cisco = || SIGNATURES.iter().filter(|row| (3100..=3110).contains(&row.id));
         assert_eq!((cisco().count(), cisco().filter(|row| row.on).count()), (11, 6));
-        assert_eq!(Settings::default().signatures.len(), 13);
+        assert_eq!(Settings::default().signatures.len(), 15);
         assert_eq!(signature(3101).map(|row| row.title), Some("Sendmail Invalid Recipient"));
         assert_eq!(signature(3099), None);
     }

@@ -185,14 +185,10 @@ pub struct Database {
     pub region: Region,
     /// Patterns in it.
     pub pattern_count: u32,
-    /// Whether it was compiled in streaming mode. That of a region whose text comes piece by piece always is, that of
-    /// another only if its text has to be scanned in pieces.
+    /// Whether it was compiled in streaming mode: for a region whose text comes piece by piece.
     pub streaming: bool,
     /// Octets of stream state it needs; 0 in block mode.
     pub stream_len: u32,
-    /// Most octets that one call of the library may be given, the rest in further calls; 0: any number. Some
-    /// versions of the library lose matches near the end of longer calls.
-    pub piece_len: u32,
     /// As the library serialized it. Stands in a section of its own in the file.
     #[serde(skip)]
     pub bytes: Vec<u8>,
@@ -205,7 +201,6 @@ impl std::fmt::Debug for Database {
             .field("pattern_count", &self.pattern_count)
             .field("streaming", &self.streaming)
             .field("stream_len", &self.stream_len)
-            .field("piece_len", &self.piece_len)
             .field("bytes_len", &self.bytes.len())
             .finish()
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::defence::{Defences, MAX_LIMIT};
 use crate::model::{
     AccessEntry, AddressMatch, Condition, Form, InspectParameters, Path, Policy, Thresholds, TopAction,
 };
@@ -257,7 +258,19 @@ fn validate_smtp(smtp: &SmtpPolicy, index: usize) -> Outcome {
             }
         }
     }
+    validate_defences(&smtp.settings.defences, place)?;
     validate_databases(smtp, index)
+}
+
+fn validate_defences(defences: &Defences, place: impl Fn() -> String) -> Outcome {
+    let Defences { auth_line_limit, allowed_verbs, spam_recipients, limits, .. } = defences;
+    ensure((512..=65_535).contains(auth_line_limit), &place, "an AUTH line has an impossible limit")?;
+    ensure((1..=65_535).contains(spam_recipients), &place, "a message of spam has an impossible size")?;
+    let sorted = allowed_verbs.windows(2).all(|pair| pair[0] < pair[1]);
+    ensure(sorted, &place, "groups of verbs are out of order")?;
+    let good =
+        limits.rows().into_iter().filter_map(|(.., value)| value).all(|n| (1..=MAX_LIMIT).contains(&n));
+    ensure(good, &place, "a limit is 0 or too high")
 }
 
 fn validate_databases(smtp: &SmtpPolicy, index: usize) -> Outcome {
@@ -265,13 +278,12 @@ fn validate_databases(smtp: &SmtpPolicy, index: usize) -> Outcome {
         smtp.criteria.iter().filter_map(|criterion| criterion.test.region()).collect();
     for (row, database) in smtp.databases.iter().enumerate() {
         let place = || format!("application policy {index}: database {row}");
-        let Database { region, pattern_count, streaming, stream_len, piece_len, bytes } = database;
+        let Database { region, pattern_count, streaming, stream_len, bytes } = database;
         ensure(asked.remove(region), place, "no criterion asks about its region, or another has it")?;
         ensure(*pattern_count > 0 && !bytes.is_empty(), place, "is empty")?;
         ensure(*streaming || !region.is_streaming(), place, "its region comes in pieces, but it takes none")?;
         let good = if *streaming { (1..=MAX_STREAM_LEN).contains(stream_len) } else { *stream_len == 0 };
         ensure(good, place, "its stream state has a size that its mode cannot have")?;
-        ensure(*streaming || *piece_len == 0, place, "is to be scanned in pieces, but it takes none")?;
     }
     ensure(
         asked.is_empty(),

@@ -50,7 +50,6 @@ fn policy() -> Policy {
                 pattern_count: 1,
                 streaming: false,
                 stream_len: 0,
-                piece_len: 0,
                 bytes: vec![1; 100],
             },
             Database {
@@ -58,7 +57,6 @@ fn policy() -> Policy {
                 pattern_count: 2,
                 streaming: true,
                 stream_len: 20,
-                piece_len: 15,
                 bytes: vec![2; 64],
             },
         ],
@@ -316,10 +314,6 @@ fn every_reference_is_checked() {
         (
             refusal(|p| p.smtp[0].databases[0].stream_len = 1),
             "application policy 0: database 0: its stream state has a size that its mode cannot have",
-        ),
-        (
-            refusal(|p| p.smtp[0].databases[0].piece_len = 15),
-            "application policy 0: database 0: is to be scanned in pieces, but it takes none",
         ),
         (
             refusal(|p| p.smtp[0].databases[1].streaming = false),

@@ -6,10 +6,10 @@ use crate::diagnostic::Diagnostic;
 use crate::kind::Used;
 
 pub(super) fn check(config: &Config, found: &mut Vec<Diagnostic>) {
-    for (_, used, class) in smtp_uses(config) {
+    for (policy, used, class) in smtp_uses(config) {
         let Some(class) = class else { continue };
         for line in &class.matches {
-            found.extend(line.kind.unwise(&Used { line, class, used }));
+            found.extend(line.kind.unwise(&Used { line, policy, class, used }));
         }
     }
 }

@@ -55,13 +55,13 @@ impl MatchKind for CmdVerb {
         }
         match used.line.argument.word() {
             // The AIC document: "if the sender (client) continues to send the BDAT command, it is masked".
-            "BDAT" => {
+            "BDAT" if !used.allows_chunking() => {
                 let allow = used.action(SmtpAction::Allow)?;
                 Some(
-                    Diagnostic::warning(Code::CHUNKING, allow, "BDAT is masked whatever a policy says")
+                    Diagnostic::warning(Code::CHUNKING, allow, "BDAT is refused all the same")
                         .at(used.line.span, "BDAT is asked for here")
                         .help(
-                            "leave it out: CHUNKING is removed from the reply to EHLO, so clients use DATA",
+                            "leave it out, clients then use DATA; or say `chunking allow` in the policy's `parameters`",
                         ),
                 )
             }

@@ -4,9 +4,10 @@
 
 use std::fmt;
 
+use artifact::settings::Chunking;
 use artifact::smtp::{Region, Test};
 
-use crate::ast::{Name, SmtpAction, SmtpClassMap, SmtpMatch, SmtpUse};
+use crate::ast::{Name, SmtpAction, SmtpClassMap, SmtpMatch, SmtpPolicyMap, SmtpUse};
 use crate::cursor::Cursor;
 use crate::diagnostic::Diagnostic;
 
@@ -101,6 +102,8 @@ impl Argument {
 pub struct Used<'a> {
     /// The line.
     pub line: &'a SmtpMatch,
+    /// The policy.
+    pub policy: &'a SmtpPolicyMap,
     /// Its class.
     pub class: &'a SmtpClassMap,
     /// What the policy does with the class.
@@ -108,6 +111,12 @@ pub struct Used<'a> {
 }
 
 impl Used<'_> {
+    /// Whether the policy lets BDAT through.
+    #[must_use]
+    pub fn allows_chunking(&self) -> bool {
+        self.policy.parameters.settings().chunking == Chunking::Allow
+    }
+
     /// Where the policy does this with the class, if it does.
     #[must_use]
     pub fn action(&self, action: SmtpAction) -> Option<crate::source::Span> {

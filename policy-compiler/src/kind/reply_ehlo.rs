@@ -49,17 +49,17 @@ impl MatchKind for ReplyEhlo {
         }
         match used.line.argument.word() {
             "STARTTLS" => used.action(SmtpAction::Mask).map(|mask| cmd_verb::starttls(mask, used.line.span)),
-            "CHUNKING" | "BINARYMIME" => {
+            "CHUNKING" | "BINARYMIME" if !used.allows_chunking() => {
                 let allow = used.action(SmtpAction::Allow)?;
                 let word = used.line.argument.word();
                 Some(
                     Diagnostic::warning(
                         Code::CHUNKING,
                         allow,
-                        format!("{word} is masked whatever a policy says"),
+                        format!("{word} is masked all the same"),
                     )
                     .at(used.line.span, format!("{word} is asked for here"))
-                    .help("leave it out: BDAT is not supported, and BINARYMIME needs it (RFC 3030)"),
+                    .help("leave it out; or say `chunking allow` in the policy's `parameters`, which both need (RFC 3030)"),
                 )
             }
             _ => None,

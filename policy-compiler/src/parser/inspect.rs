@@ -32,14 +32,34 @@ impl Parser {
                 self.port_map(negated, cursor)
             }
             Resolved::One(_) => {
-                no_effect(cursor);
-                Some(())
+                cursor.advance();
+                self.audit(negated, cursor)
             }
             _ => {
                 cursor.skip();
                 Some(())
             }
         }
+    }
+
+    /// `ip audit smtp spam N`: recipients of a message above which signature 3106 sees spam. Other lines of `ip audit` are for
+    /// Cisco's own intrusion detection.
+    fn audit(&mut self, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {
+        if cursor.optional(&["smtp"]).is_none() {
+            no_effect(cursor);
+            return Some(());
+        }
+        cursor.keyword(&["spam"])?;
+        let spam_recipients = &mut self.config.inspect_globals.spam_recipients;
+        if negated {
+            cursor.skip();
+            *spam_recipients = None;
+        } else {
+            let value = cursor.number("the number of recipients", 1..=65_535)? as u32;
+            cursor.finish()?;
+            *spam_recipients = Some(value);
+        }
+        Some(())
     }
 
     pub(super) fn global_ipv6(&mut self, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {

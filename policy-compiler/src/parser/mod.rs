@@ -7,9 +7,11 @@
 mod access_list;
 mod class_map;
 mod compat;
+mod defence;
 mod inspect;
 mod parameter_map;
 mod policy_map;
+mod terminal;
 mod zone;
 
 use crate::ast::Config;
@@ -115,16 +117,24 @@ impl Mode {
             }
             Mode::SmtpParameters(_) => &[
                 "alert",
+                "allow-verbs",
                 "audit-trail",
+                "auth",
+                "auth-line-limit",
                 "base",
                 "chunking",
-                "end",
                 "decode",
+                "eight-bit",
+                "end",
                 "end-of-data",
                 "exit",
+                "limit",
                 "max-data",
+                "relay-probes",
+                "sasl-layers",
                 "signature",
                 "starttls",
+                "synchronization",
             ],
             Mode::TopPolicy(_) => &["class", "description", "end", "exit"],
             Mode::TopUse(..) => &[
@@ -178,15 +188,15 @@ struct Parser {
 
 impl Parser {
     fn line(&mut self, line: &Line<'_>) -> Flow {
+        let Some(line) = self.typed(line) else { return Flow::Continue };
         // The cursor borrows the list of findings, the parser the rest of itself.
         let mut found = std::mem::take(&mut self.diagnostics);
-        let flow = self.read(line, &mut Cursor::new(line, &mut found));
+        let flow = self.read(&line, &mut Cursor::new(&line, &mut found));
         self.diagnostics = found;
         flow
     }
 
     fn read(&mut self, line: &Line<'_>, cursor: &mut Cursor<'_, '_>) -> Flow {
-        self.skip_prompt(cursor);
         let negated = cursor.peek().is_some_and(|token| token.text.eq_ignore_ascii_case("no"));
         if negated {
             cursor.advance();
@@ -224,28 +234,6 @@ impl Parser {
             }
         }
         Flow::Continue
-    }
-
-    /// `Router(config)#` before the command, as a terminal shows it.
-    fn skip_prompt(&mut self, cursor: &mut Cursor<'_, '_>) {
-        let Some(token) = cursor.peek() else { return };
-        let prompt = token.text.ends_with("#") || (token.text.ends_with('>') && token.text.len() > 1);
-        if !prompt {
-            return;
-        }
-        cursor.advance();
-        if !self.prompt_reported {
-            self.prompt_reported = true;
-            cursor.report(
-                Diagnostic::error(
-                    Code::PROMPT,
-                    token.span,
-                    "this is the prompt of a terminal, not a part of the policy",
-                )
-                .label("every line like this one")
-                .help("paste the output of `show running-config`, or take the prompts out"),
-            );
-        }
     }
 
     /// Which command a word means, in this mode or in one around it.

@@ -4,6 +4,7 @@ use artifact::settings::{Chunking, Decode, EndOfData, SIGNATURES, StartTls, sign
 use artifact::smtp::Base;
 
 use super::class_map::{is_smtp_header, used_class};
+use super::defence::defence;
 use super::{MAX_NAME_LEN, Mode, Parser, misplaced, remove};
 use crate::ast::{
     CLASS_DEFAULT, Set, SmtpAction, SmtpParameters, SmtpPolicyMap, SmtpUse, TopPolicyMap, TopUse, TopVerdict,
@@ -138,6 +139,9 @@ impl Parser {
         cursor: &mut Cursor<'_, '_>,
     ) -> Option<()> {
         let parameters = &mut self.config.smtp_policies.get_mut(policy)?.parameters;
+        if let Some(read) = defence(&mut parameters.defences, command, negated, cursor) {
+            return read;
+        }
         if negated {
             if command == "signature" {
                 let id = signature_id(cursor)?;
@@ -169,7 +173,7 @@ impl Parser {
                 parameters.base = Some(Set { value, span: cursor.taken() });
             }
             "chunking" => {
-                let allowed = cursor.keyword(&["mask"])? == "allow";
+                let allowed = cursor.keyword(&["allow", "mask"])? == "allow";
                 cursor.finish()?;
                 let value = if allowed { Chunking::Allow } else { Chunking::Mask };
                 parameters.chunking = Some(Set { value, span: cursor.taken() });

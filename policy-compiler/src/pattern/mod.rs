@@ -20,7 +20,6 @@
 
 mod line;
 mod parse;
-mod plain;
 mod translate;
 
 pub use parse::parse;

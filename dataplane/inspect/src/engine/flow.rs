@@ -4,6 +4,7 @@ use artifact::model::InspectParameters;
 
 use super::close::Closing;
 use super::dialogue::Dialogue;
+use super::session::State;
 use crate::anomaly::Anomaly;
 use crate::event::{FlowEnd, FlowTag};
 use crate::tcp::Stream;
@@ -61,6 +62,8 @@ pub struct Flow {
     pub dialogue: Option<Dialogue>,
     /// Whether the server advertised enhanced status codes (kept when the dialogue is gone).
     pub enhanced_codes: bool,
+    /// The state in which its class counts it.
+    pub counted: State,
     /// Being refused, and how far that has come.
     pub closing: Option<Closing>,
     /// Index into the policy's session parameters.
@@ -94,6 +97,7 @@ impl Flow {
             template,
             dialogue: None,
             enhanced_codes: false,
+            counted: State::Opening,
             closing: None,
             parameters: 0,
             created: now,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use artifact::model::{InspectParameters, Policy, PortIndex};
 
+use super::level::Levels;
 use super::limits::Groups;
 use super::{Engine, Shared};
 use crate::verdict::Rules;
@@ -23,6 +24,8 @@ pub(crate) struct Generation<X> {
     pub flow_count: usize,
     /// What the limits of sessions count.
     pub groups: Groups,
+    /// What its classes have of sessions.
+    pub levels: Levels,
 }
 
 /// Artifacts that sessions may live under at once. Who reloads more often than sessions end waits.
@@ -35,8 +38,8 @@ pub struct TooManyGenerations;
 impl<X> Generation<X> {
     pub fn new(number: u32, policy: Arc<Policy>, matcher: X, ports: [Option<PortIndex>; 2]) -> Self {
         let rules = policy.smtp.iter().map(Rules::new).collect();
-        let groups = Groups::new(&policy);
-        Self { number, policy, rules, matcher, ports, flow_count: 0, groups }
+        let (groups, levels) = (Groups::new(&policy), Levels::new(&policy));
+        Self { number, policy, rules, matcher, ports, flow_count: 0, groups, levels }
     }
 
     /// The parameters with this index; the built-in ones for an index that no loaded artifact has.

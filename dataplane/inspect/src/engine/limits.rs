@@ -11,7 +11,8 @@
 use artifact::model::{Form, InspectParameters, Policy, Thresholds, TopAction};
 use core::time::Duration;
 
-use super::half_open::{Host, List, Nodes, Rate, Thread};
+use super::half_open::{Host, List, Nodes, Thread};
+use super::rate::Rate;
 use super::{Engine, Io, close};
 use crate::event::{Body, EndReason, FlowTag, Journal, Limit};
 use crate::flow::{FlowIndex, FlowKey, Table};
@@ -58,7 +59,7 @@ struct Group {
     /// A session was refused since there was last room for one.
     full: bool,
     half_open: List,
-    begun: Rate,
+    begun: Rate<60>,
     /// There were more than `high` and are not yet down to `low`: half-open sessions, and new ones a minute.
     aggressive: [bool; 2],
     /// The session that made it aggressive, for reports.
@@ -73,7 +74,7 @@ impl Group {
 
     /// Looks at the counts, and reports when the state changes.
     fn review(&mut self, now: Instant, journal: &mut Journal, tag: Option<FlowTag>) {
-        let rate = self.begun.at(now);
+        let rate = u32::try_from(self.begun.at(now)).unwrap_or(u32::MAX);
         let before = self.aggressive.contains(&true);
         let Bounds { incomplete, one_minute, .. } = self.bounds;
         self.aggressive = [
@@ -263,7 +264,7 @@ impl<X: Matcher> Engine<X> {
         if let Some(node) = nodes.get_mut(index) {
             (node.half_open, node.host) = (true, host);
         }
-        group.begun.add(io.now);
+        group.begun.add(io.now, 1);
         group.review(io.now, &mut shared.journal, Some(*tag));
         self.delete(replaced, io);
         for turn in 0..DELETED_PER_SYN {

@@ -16,7 +16,8 @@
 //! | [`normalize`] | what a single segment may look like |
 //! | [`order`] | segments that wait for octets in front of them |
 //! | [`limits`] | how many sessions there may be, how many of them half-open |
-//! | `half_open` | half-open sessions by age |
+//! | [`level`] | what each class has of sessions, has had at most, and carried lately |
+//! | `half_open`, `rate` | half-open sessions by age; how much happened lately |
 //! | [`due`] | timeouts, and frames that run short |
 //! | [`close`] | a refused session: the 5xx to the client, the RST to the server, all to the end |
 //! | [`flow`] | the state of one connection |
@@ -31,6 +32,7 @@ pub mod flow;
 pub mod fragments;
 mod generation;
 mod half_open;
+pub mod level;
 pub mod limits;
 pub mod normalize;
 pub mod open;
@@ -38,6 +40,7 @@ pub mod order;
 pub mod path;
 pub mod pickup;
 pub mod pressure;
+mod rate;
 pub mod segment;
 pub mod session;
 
@@ -97,6 +100,9 @@ pub(crate) struct Shared<X> {
     pub spare: Spare,
     /// Segments that wait now.
     pub held_count: usize,
+    /// Most that ever waited at once, and most that ever waited in one stream.
+    pub held_most: usize,
+    pub held_longest: usize,
     /// Octets to be sent again, on their way from one frame to another.
     pub scratch: Vec<u8>,
 }
@@ -147,6 +153,8 @@ impl<X: Matcher> Engine<X> {
                 journal: Journal::new(JOURNAL_CAPACITY),
                 spare: Spare::default(),
                 held_count: 0,
+                held_most: 0,
+                held_longest: 0,
                 scratch: Vec::with_capacity(4096),
             },
         }
@@ -217,8 +225,9 @@ impl<X: Matcher> Engine<X> {
         }
         self.shared.journal.subject(io.now, Some(flow.tag));
         let due = flow.due();
-        let stage = flow.stage;
+        let (stage, carried) = (flow.stage, flow.totals.octets());
         let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
+        self.shared.level_changed(flow, flow.totals.octets() - carried, io.now);
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
@@ -264,8 +273,10 @@ impl<X: Matcher> Engine<X> {
             Route::Class { action: TopAction::Inspect { .. }, .. }
         );
         let lets = passes || returns || self.concerns_session(opening.ingress, frame);
-        if !lets {
-            self.refuse(opening, there, now);
+        if passes {
+            self.decided(there, frame.len());
+        } else if !lets {
+            self.refuse(opening, there, frame.len(), now);
         }
         lets
     }
@@ -289,8 +300,9 @@ impl<X: Matcher> Engine<X> {
     }
 
     /// Counts what no policy lets through, and reports it where `drop log` says so.
-    fn refuse(&mut self, opening: &Opening, route: Route, now: Instant) {
+    fn refuse(&mut self, opening: &Opening, route: Route, len: usize, now: Instant) {
         use artifact::model::TopAction;
+        self.decided(route, len);
         self.shared.counters.dropped_policy += 1;
         if let Route::Class { action: TopAction::Drop { log: true }, .. } = route {
             self.shared.journal.subject(now, None);
@@ -300,6 +312,13 @@ impl<X: Matcher> Engine<X> {
                 destination: opening.destination,
                 protocol: opening.protocol,
             });
+        }
+    }
+
+    /// Counts a frame for the class that passed or dropped it.
+    pub(super) fn decided(&mut self, route: Route, len: usize) {
+        if let Route::Class { path, class, .. } = route {
+            self.shared.level_decided(path, class, len);
         }
     }
 
@@ -316,6 +335,7 @@ impl<X: Matcher> Engine<X> {
             shared.held_count -= stream.release_held(&mut shared.spare);
             stream.release(&mut shared.spare);
         }
+        shared.level_ended(&flow);
         shared.leave(flow.tag.generation);
         shared.counters.flows_active -= 1;
         shared.counters.flows_half_open -= u64::from(flow.stage.is_half_open());

@@ -68,10 +68,10 @@ impl<X: Matcher> Engine<X> {
                     self.begin(key, tag, parameters, ingress, segment, frame, io);
                 }
                 Route::Class { action: TopAction::Pass { .. }, .. } | Route::Open => {
-                    self.pass(ingress, frame, io)
+                    self.pass(there, ingress, frame, io)
                 }
                 Route::Class { action: TopAction::Drop { .. }, .. } | Route::Shut => {
-                    self.refuse(&opening, there, io.now);
+                    self.refuse(&opening, there, frame.len(), io.now);
                 }
             }
             return;
@@ -99,13 +99,14 @@ impl<X: Matcher> Engine<X> {
         }
         match there {
             Route::Class { action: TopAction::Pass { .. }, .. } | Route::Open => {
-                self.pass(ingress, frame, io)
+                self.pass(there, ingress, frame, io)
             }
-            _ => self.refuse(&opening, there, io.now),
+            _ => self.refuse(&opening, there, frame.len(), io.now),
         }
     }
 
-    fn pass<M: Memory>(&mut self, ingress: PortId, frame: Frame, io: &mut Io<'_, M>) {
+    fn pass<M: Memory>(&mut self, route: Route, ingress: PortId, frame: Frame, io: &mut Io<'_, M>) {
+        self.decided(route, frame.len());
         self.shared.counters.frames_forwarded += 1;
         io.forward(ingress.other(), frame);
     }
@@ -154,6 +155,7 @@ impl<X: Matcher> Engine<X> {
             self.shared.counters.forwarded(edited);
         }
         io.forward(ingress.other(), frame);
+        self.shared.level_begun(&tag, io.now);
         self.begun(index, &tag, io);
     }
 }

@@ -36,6 +36,15 @@ pub enum State {
 }
 
 impl State {
+    pub(super) fn of(flow: &Flow) -> Self {
+        match flow.stage {
+            Stage::SynSent | Stage::SynReceived => State::Opening,
+            Stage::Established if flow.closing.is_none() => State::Open,
+            Stage::PickedUp => State::Open,
+            Stage::Established | Stage::Finished => State::Closing,
+        }
+    }
+
     /// `SIS_OPENING`, `SIS_OPEN` or `SIS_CLOSING`.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -49,15 +58,9 @@ impl State {
 
 impl SessionView {
     fn new(flow: &Flow) -> Self {
-        let state = match flow.stage {
-            Stage::SynSent | Stage::SynReceived => State::Opening,
-            Stage::Established if flow.closing.is_none() => State::Open,
-            Stage::PickedUp => State::Open,
-            Stage::Established | Stage::Finished => State::Closing,
-        };
         Self {
             tag: flow.tag,
-            state,
+            state: State::of(flow),
             inspected: flow.dialogue.is_some(),
             created: flow.created,
             last_heard: flow.last_heard,

@@ -5,6 +5,7 @@
 //! grow them.
 
 mod key;
+pub mod owner;
 mod table;
 mod timer;
 

@@ -43,6 +43,13 @@ impl Boundaries {
         true
     }
 
+    /// Whether a boundary begins like that of a multipart around it, or the other way round: readers that compare only the beginning
+    /// take one for the other.
+    pub fn is_like_another(&self, boundary: &Boundary) -> bool {
+        let new = boundary.bytes();
+        self.stack[..self.len].iter().any(|old| old.bytes().starts_with(new) || new.starts_with(old.bytes()))
+    }
+
     /// Whether the multipart at this level is a digest.
     pub fn is_digest(&self, level: usize) -> bool {
         self.digests.get(level).is_some_and(|digest| *digest)
@@ -80,7 +87,7 @@ mod tests {
         let mut boundaries = Boundaries::default();
         for name in ["ab", "abc", "ab--"] {
             let value = format!("multipart/mixed; boundary={name}");
-            assert!(boundaries.push(&parse(value.as_bytes()).1.unwrap(), false));
+            assert!(boundaries.push(&parse(value.as_bytes()).boundary.unwrap(), false));
         }
         let at = |level, closes| Some(Delimiter { level, closes });
         for (line, expected) in [
@@ -103,7 +110,7 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         let mut boundaries = Boundaries::default();
-        let boundary = parse(b"multipart/x; boundary=x").1.unwrap();
+        let boundary = parse(b"multipart/x; boundary=x").boundary.unwrap();
         let pushed = (0..100).take_while(|_| boundaries.push(&boundary, true)).count();
         assert_eq!(pushed, DEPTH_LIMIT);
     }

@@ -1,6 +1,7 @@
 //! Values of Content-Type and Content-Transfer-Encoding (RFC 2045, 5.1 and 6.1).
 
 use super::BOUNDARY_LIMIT;
+use super::parameter::Extended;
 
 /// What the body of an entity is, as far as reading it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,15 +33,17 @@ impl Boundary {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// One octet more; `None` where there is no room.
+    fn push(&mut self, byte: u8) -> Option<()> {
+        let slot = self.bytes.get_mut(usize::from(self.len))?;
+        *slot = byte;
+        self.len += 1;
+        Some(())
+    }
+
     /// `None` when it does not fit, or is empty. Quotes and their backslashes are taken off, and blanks at the end.
     fn parse(value: &[u8]) -> Option<Self> {
         let mut boundary = Self::EMPTY;
-        let mut push = |byte: u8| {
-            let slot = boundary.bytes.get_mut(usize::from(boundary.len))?;
-            *slot = byte;
-            boundary.len += 1;
-            Some(())
-        };
         match value.strip_prefix(b"\"") {
             Some(quoted) => {
                 let mut escaped = false;
@@ -50,14 +53,14 @@ impl Boundary {
                         b'"' if !escaped => break,
                         byte => {
                             escaped = false;
-                            push(*byte)?;
+                            boundary.push(*byte)?;
                         }
                     }
                 }
             }
             None => {
                 for byte in value.iter().take_while(|byte| !matches!(byte, b' ' | b'\t' | b';' | b'(')) {
-                    push(*byte)?;
+                    boundary.push(*byte)?;
                 }
             }
         }
@@ -68,9 +71,18 @@ impl Boundary {
     }
 }
 
+/// What a Content-Type value says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ContentType {
+    pub kind: Kind,
+    pub boundary: Option<Boundary>,
+    /// Readers may find another boundary, or none.
+    pub ambiguous: bool,
+}
+
 /// Kind and boundary of a Content-Type value.
-pub(super) fn parse(value: &[u8]) -> (Kind, Option<Boundary>) {
-    let mut parameters = Parameters { rest: value };
+pub(super) fn parse(value: &[u8]) -> ContentType {
+    let mut parameters = Parameters::of(value);
     let full = skip_comments(parameters.next().unwrap_or_default());
     let mut halves = full.splitn(2, |byte| *byte == b'/');
     let main = word(halves.next().unwrap_or_default());
@@ -87,12 +99,39 @@ pub(super) fn parse(value: &[u8]) -> (Kind, Option<Boundary>) {
         () if is(main, "message") => Kind::Text,
         () => Kind::Other,
     };
-    let boundary = parameters.find_map(|parameter| {
+    let mut boundaries = parameters.filter_map(|parameter| {
         let at = parameter.iter().position(|byte| *byte == b'=')?;
         let name = word(skip_comments(&parameter[..at]));
-        is(name, "boundary").then(|| Boundary::parse(skip_comments(&parameter[at + 1..])))?
+        is(name, "boundary").then(|| Boundary::parse(skip_comments(&parameter[at + 1..])))
     });
-    (kind, boundary)
+    let first = boundaries.next();
+    let twice = boundaries.next().is_some();
+    let extended = Extended::of(value);
+    let joined = || {
+        let mut boundary = Boundary::EMPTY;
+        extended.join("boundary", |byte| boundary.push(byte))?;
+        (boundary.len > 0).then_some(boundary)
+    };
+    let boundary = first.flatten().or_else(joined);
+    let divided = matches!(kind, Kind::Multipart | Kind::Digest);
+    let ambiguous = divided && (twice || joined().is_some() || extended.ambiguous || has_comment(value));
+    ContentType { kind, boundary, ambiguous }
+}
+
+/// Whether a parenthesis stands outside quotes: not every reader knows comments.
+fn has_comment(value: &[u8]) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    memchr::memchr(b'(', value).is_some()
+        && value.iter().any(|byte| {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b'(' if !quoted => return true,
+                _ => {}
+            }
+            false
+        })
 }
 
 /// The token of a Content-Transfer-Encoding value.
@@ -104,12 +143,20 @@ pub(super) fn encoding(value: &[u8]) -> &[u8] {
 
 /// Whether text in this encoding can be read as it stands.
 pub(super) fn is_plain(encoding: &[u8]) -> bool {
-    [&b""[..], b"7bit", b"8bit", b"7-bit", b"8-bit"].iter().any(|plain| plain.eq_ignore_ascii_case(encoding))
+    [&b""[..], b"7bit", b"8bit", b"7-bit", b"8-bit", b"binary"]
+        .iter()
+        .any(|plain| plain.eq_ignore_ascii_case(encoding))
 }
 
 /// Text between semicolons, those in quotes and comments aside.
-struct Parameters<'a> {
+pub(super) struct Parameters<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Parameters<'a> {
+    pub fn of(text: &'a [u8]) -> Self {
+        Self { rest: text }
+    }
 }
 
 impl<'a> Iterator for Parameters<'a> {
@@ -142,7 +189,7 @@ impl<'a> Iterator for Parameters<'a> {
 }
 
 /// Without blanks and comments before it.
-fn skip_comments(mut text: &[u8]) -> &[u8] {
+pub(super) fn skip_comments(mut text: &[u8]) -> &[u8] {
     loop {
         match text {
             [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] => text = rest,
@@ -170,7 +217,7 @@ fn skip_comments(mut text: &[u8]) -> &[u8] {
 }
 
 /// The first word.
-fn word(text: &[u8]) -> &[u8] {
+pub(super) fn word(text: &[u8]) -> &[u8] {
     let text = skip_comments(text);
     let len = text.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'(' | b'"')).unwrap_or(text.len());
     &text[..len]
@@ -196,6 +243,9 @@ mod tests {
             ("multipart/mixed (a ; boundary=no) ; boundary = yes (really)", Kind::Multipart, Some("yes")),
             ("(c) multipart (c) / (c) mixed; (c) boundary= (c) \"b\"", Kind::Multipart, Some("b")),
             ("Multipart/Digest; boundary=b", Kind::Digest, Some("b")),
+            ("multipart/mixed; boundary*=us-ascii''a%62", Kind::Multipart, Some("ab")),
+            ("multipart/mixed; boundary*1=b; boundary*0=\"a\"", Kind::Multipart, Some("ab")),
+            ("multipart/mixed; boundary*0=a; boundary=b", Kind::Multipart, Some("b")),
             ("multipart/mixed; boundary=\"\"", Kind::Multipart, None),
             ("multipart/mixed; name=\"boundary=x\"", Kind::Multipart, None),
             ("message/rfc822", Kind::Message, None),
@@ -203,13 +253,29 @@ mod tests {
             ("application/octet-stream; name=\"x.exe\"", Kind::Other, None),
             ("image//gif", Kind::Other, None),
         ] {
-            let (found, limit) = parse(value.as_bytes());
-            assert_eq!(found, kind, "{value}");
-            assert_eq!(limit.as_ref().map(Boundary::bytes), boundary.map(str::as_bytes), "{value}");
+            let found = parse(value.as_bytes());
+            assert_eq!(found.kind, kind, "{value}");
+            assert_eq!(found.boundary.as_ref().map(Boundary::bytes), boundary.map(str::as_bytes), "{value}");
         }
         let long = format!("multipart/x; boundary={}", "a".repeat(BOUNDARY_LIMIT));
-        assert!(parse(long.as_bytes()).1.is_some());
-        assert!(parse((long + "a").as_bytes()).1.is_none());
+        assert!(parse(long.as_bytes()).boundary.is_some());
+        assert!(parse((long + "a").as_bytes()).boundary.is_none());
+    }
+
+    #[test]
+    fn what_readers_may_take_for_another_boundary() {
+        for (value, expected) in [
+            ("multipart/mixed; boundary=a; charset=x", false),
+            ("multipart/mixed; boundary=\"(a)\"", false),
+            ("multipart/mixed; boundary=a; boundary=b", true),
+            ("multipart/mixed; boundary=a (b)", true),
+            ("multipart/mixed; boundary*=us-ascii''a", true),
+            ("multipart/mixed; boundary=a; boundary*0=b", true),
+            ("multipart/mixed; boundary=a; name*=us-ascii''a", false),
+            ("text/plain (a)", false),
+        ] {
+            assert_eq!(parse(value.as_bytes()).ambiguous, expected, "{value}");
+        }
     }
 
     #[test]
@@ -218,6 +284,7 @@ mod tests {
             (" base64", "base64", false),
             ("7BIT", "7BIT", true),
             ("8-bit (really)", "8-bit", true),
+            ("BINARY", "BINARY", true),
             ("(x) quoted-printable; x", "quoted-printable", false),
             ("", "", true),
             ("(unclosed", "", true),

@@ -12,6 +12,8 @@ pub struct Field {
     len: usize,
     /// Lines were joined to the first one.
     folded: bool,
+    /// Where the line under way starts.
+    line_start: usize,
     /// Pieces of the field were given out already.
     continued: bool,
     bytes: [u8; FIELD_LEN],
@@ -19,14 +21,14 @@ pub struct Field {
 
 impl Default for Field {
     fn default() -> Self {
-        Self { len: 0, folded: false, continued: false, bytes: [0; FIELD_LEN] }
+        Self { len: 0, folded: false, line_start: 0, continued: false, bytes: [0; FIELD_LEN] }
     }
 }
 
 impl Field {
     /// Forgets everything.
     pub fn clear(&mut self) {
-        (self.len, self.folded, self.continued) = (0, false, false);
+        (self.len, self.line_start, self.folded, self.continued) = (0, 0, false, false);
     }
 
     /// Nothing has come.
@@ -72,7 +74,21 @@ impl Field {
     /// A line that starts with a blank follows: only the line end between the two goes.
     pub fn fold(&mut self) {
         self.len = self.text().len();
+        self.line_start = self.len;
         self.folded = true;
+    }
+
+    /// Whether the line that was just completed looks empty and is not: it has blanks, or more than its CRLF.
+    #[must_use]
+    pub fn is_nearly_empty_line(&self) -> bool {
+        let line = self.bytes.get(self.line_start..self.len).unwrap_or_default();
+        !matches!(line, b"\r\n" | b"\n") && line.iter().all(u8::is_ascii_whitespace)
+    }
+
+    /// Whether it has NUL, or CR inside a line.
+    #[must_use]
+    pub fn has_odd_octets(&self) -> bool {
+        memchr::memchr2(0, b'\r', self.text()).is_some()
     }
 
     /// Adds octets; there must be [`Field::room`] for them, what is beyond it is lost.
@@ -90,6 +106,7 @@ impl Field {
         let tail = self.len.saturating_sub(FIELD_OVERLAP).max(name + 1);
         self.bytes.copy_within(tail..self.len, name + 1);
         self.len = name + 1 + (self.len - tail);
+        self.line_start = 0;
         self.continued = true;
     }
 }

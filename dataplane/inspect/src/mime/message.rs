@@ -7,13 +7,31 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::boundary::{Boundaries, DELIMITER_LIMIT, Delimiter};
-use super::content_type::{Boundary, Kind, encoding, is_plain, parse};
+use super::content_type::{Boundary, ContentType, Kind, encoding, is_plain, parse};
 use super::decoding::Decoder;
 use super::field::{Field, name, value};
 use crate::shelf::Shelf;
 
 /// A hyphen that starts a line.
 static HYPHEN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\n-"));
+
+/// Fields that a message's own header may have once (RFC 5322, 3.6; RFC 2045, 4 to 6).
+const ONCE: [&[u8]; 14] = [
+    b"Bcc",
+    b"Cc",
+    b"Content-Transfer-Encoding",
+    b"Content-Type",
+    b"Date",
+    b"From",
+    b"In-Reply-To",
+    b"MIME-Version",
+    b"Message-ID",
+    b"References",
+    b"Reply-To",
+    b"Sender",
+    b"Subject",
+    b"To",
+];
 
 /// Who hears what is found, in the order of the message.
 pub trait Sink {
@@ -26,6 +44,10 @@ pub trait Sink {
     fn header_end(&mut self, len: u64);
     /// The value of a Content-Type field, of the message or of a part.
     fn content_type(&mut self, value: &[u8]);
+    /// Readers may divide or decode the message in different ways, for a reason that is no encoding.
+    fn ambiguous(&mut self) {}
+    /// A field of the message's own header that may stand there once came again (RFC 5322, 3.6; RFC 2045).
+    fn duplicate(&mut self) {}
     /// The token of a Content-Transfer-Encoding field, of the message or of a part; `ambiguous` when readers may
     /// differ about how the entity is encoded or divided.
     fn encoding(&mut self, token: &[u8], ambiguous: bool);
@@ -84,6 +106,8 @@ pub struct Message {
     begun: bool,
     /// Something in the header under way was no field.
     doubtful: bool,
+    /// Fields of [`ONCE`] that its own header has, one bit each.
+    once: u16,
     /// The last octet was not a line end.
     in_line: bool,
     /// Text was given out and not ended.
@@ -254,6 +278,9 @@ impl Message {
         }
         self.in_line = piece[taken - 1] != b'\n';
         self.header_len += if self.own_header_ended { 0 } else { taken as u64 };
+        if !self.in_line && field.is_nearly_empty_line() {
+            sink.ambiguous();
+        }
         if !self.in_line && field.is_one_line() {
             if field.text().is_empty() {
                 field.clear();
@@ -276,6 +303,7 @@ impl Message {
         if !is_separator && !self.doubtful {
             self.doubtful = true;
             self.in_text = true;
+            sink.ambiguous();
             if !self.own_header_ended {
                 self.own_header_ended = true;
                 sink.header_end(self.header_len_at_line);
@@ -306,12 +334,24 @@ impl Message {
             sink.part_field(text);
         }
         let name = name(text).unwrap_or_default();
+        if field.has_odd_octets() {
+            sink.ambiguous();
+        }
+        if !self.own_header_ended
+            && field.is_start()
+            && let Some(index) = ONCE.iter().position(|once| once.eq_ignore_ascii_case(name))
+        {
+            if self.once & (1 << index) != 0 {
+                sink.duplicate();
+            }
+            self.once |= 1 << index;
+        }
         let entity = &mut self.entity;
         if name.eq_ignore_ascii_case(b"Content-Type") {
             let value = value(text);
             sink.content_type(value);
             if field.is_start() {
-                let (kind, boundary) = parse(value);
+                let ContentType { kind, boundary, ambiguous } = parse(value);
                 // Of several, the one under which more is inspected.
                 if !entity.typed
                     || kind == Kind::Multipart
@@ -321,6 +361,8 @@ impl Message {
                 }
                 if entity.typed {
                     sink.encoding(b"", true);
+                } else if ambiguous {
+                    sink.ambiguous();
                 }
                 entity.typed = true;
                 entity.boundary = entity.boundary.or(boundary);
@@ -345,8 +387,13 @@ impl Message {
         self.phase = match entity.kind {
             Kind::Multipart | Kind::Digest => {
                 let digest = entity.kind == Kind::Digest;
+                let alike =
+                    entity.boundary.is_some_and(|boundary| self.boundaries.is_like_another(&boundary));
                 let followed =
                     entity.boundary.is_some_and(|boundary| self.boundaries.push(&boundary, digest));
+                if alike {
+                    sink.ambiguous();
+                }
                 if !followed {
                     sink.encoding(b"", true);
                 }
@@ -584,7 +631,8 @@ mod tests {
         assert_eq!(with(["x-odd", "quoted-printable"]), ["text Zm9vA"]);
         assert_eq!(with(["quoted-printable", "base64"]), ["text Zm9vA"]);
         assert_eq!(with(["base64", "x-odd"]), ["text foo\\xe3"]);
-        assert!(with(["x-odd", "binary"]).is_empty());
+        assert!(with(["x-odd", "x-other"]).is_empty());
+        assert_eq!(with(["x-odd", "binary"]), ["text Zm9v=41"]);
     }
 
     #[test]

@@ -8,17 +8,23 @@
 //!
 //! Where readers of mail differ, more is inspected rather than less: lines may end in LF alone; a header with a line that is no
 //! field is text as well; a multipart without a usable boundary, its preamble and its
-//! epilogue are text.
+//! epilogue are text. Where they may divide or decode a message in different ways, its encoding is called ambiguous: with it
+//! `match mime encoding unknown` is true, and the anomaly `mime_ambiguous` is counted. That is: a second Content-Type or
+//! Content-Transfer-Encoding, a boundary that is missing, too long, said twice, in the form of RFC 2231 or beside a comment, or that
+//! begins like that of a multipart around it; parts nested too deeply; in a header NUL, CR without LF, a line without a colon, and
+//! an empty line that is not quite empty.
 
 mod boundary;
 mod content_type;
 mod decoding;
 mod field;
 mod message;
+mod parameter;
 
 pub use content_type::Kind;
 pub use field::{FIELD_LEN, FIELD_OVERLAP, Field};
 pub use message::{Message, NoRoom, Sink};
+pub use parameter::{Plain, plain};
 
 /// Multiparts within multiparts that are followed. A deeper one is text, and its encoding ambiguous.
 pub const DEPTH_LIMIT: usize = 10;

@@ -36,8 +36,12 @@ pub struct Answer {
 pub enum Answered {
     /// Something that changes nothing.
     Plain,
-    /// EHLO, HELO or RSET: accepted, the mail transaction is forgotten.
+    /// EHLO: accepted, its keywords have been said and the mail transaction is forgotten.
+    Greeted,
+    /// HELO or RSET: accepted, the mail transaction is forgotten.
     Forgotten,
+    /// AUTH, which failed or was given up.
+    AuthFailed,
     /// RCPT; `refused` when because of its address.
     Rcpt {
         /// Whether the recipient counts as invalid.
@@ -45,14 +49,16 @@ pub enum Answered {
     },
     /// DATA: content follows.
     Data,
-    /// The end of data.
+    /// The end of data, or the last chunk.
     EndOfData,
+    /// A chunk that was not its message's last; the server does not want it, nor those that follow it.
+    ChunkRefused,
     /// STARTTLS: TLS follows.
     StartTls,
     /// Nothing: no command was without reply.
     Unsolicited,
     /// Something to which this code is no answer (a 354 that nobody asked for, a 250 to DATA): client, server and
-    /// gateway do not agree about what comes next.
+    /// gateway do not agree about what comes next. So is any reply before a chunk is complete, where the server must be silent.
     OutOfStep,
 }
 
@@ -110,11 +116,15 @@ impl Session {
         let last = self.reply.is_last();
         let code = self.reply.code();
         let refused = self.reply.refuses_address();
+        self.reply_is_odd = self.reply.is_odd();
         self.reply.end_line();
         last.then(|| Answer { code, to: self.answered(code, refused) })
     }
 
     fn answered(&mut self, code: u16, refused: bool) -> Answered {
+        if self.in_chunk() {
+            return Answered::OutOfStep;
+        }
         let to = self.outstanding.pop();
         let positive = matches!(code, 200..300);
         let answered = match (to, code) {
@@ -135,13 +145,45 @@ impl Session {
                 Answered::StartTls
             }
             (Some(Expects::StartTls), 200..300) => Answered::OutOfStep,
-            (Some(Expects::Ehlo | Expects::Helo), _) if positive => {
+            (Some(Expects::Ehlo), _) if positive => {
                 self.greeted();
+                self.chunks.forget();
+                Answered::Greeted
+            }
+            (Some(Expects::Helo), _) if positive => {
+                self.greeted();
+                self.chunks.forget();
                 Answered::Forgotten
             }
-            (Some(Expects::Forget), _) if positive => Answered::Forgotten,
-            (Some(Expects::Rcpt), _) => Answered::Rcpt { refused },
-            (Some(Expects::EndOfData), _) => Answered::EndOfData,
+            (Some(Expects::Auth), _) if positive => {
+                if self.layered && self.outstanding.is_empty() && self.line_len == 0 {
+                    self.phase = Phase::Layer;
+                }
+                Answered::Plain
+            }
+            (Some(Expects::Auth), _) => Answered::AuthFailed,
+            (Some(Expects::Forget), _) if positive => {
+                self.chunks.forget();
+                Answered::Forgotten
+            }
+            (Some(kind @ (Expects::Fresh | Expects::Binary)), _) if positive => {
+                self.chunks.forget();
+                self.chunks.binary = kind == Expects::Binary;
+                Answered::Plain
+            }
+            (Some(Expects::Rcpt), _) => {
+                self.chunks.ready |= positive;
+                Answered::Rcpt { refused }
+            }
+            (Some(Expects::Chunk), _) if !positive => {
+                self.chunks.forget();
+                self.chunks.open = false;
+                Answered::ChunkRefused
+            }
+            (Some(Expects::EndOfData | Expects::LastChunk), _) => {
+                self.chunks.forget();
+                Answered::EndOfData
+            }
             // RFC 5321, 4.2.2: 421 may be said at any time.
             (None, 421) => Answered::Plain,
             (None, _) => Answered::Unsolicited,

@@ -14,6 +14,8 @@ pub const MAIL_LINE_LIMIT: usize = LINE_LIMIT + 26 + 17 + 16 + 110 + 500 + 10 + 
 /// initial responses too).
 pub const AUTH_LINE_LIMIT: usize = 12_288;
 
+const _: () = assert!(AUTH_LINE_LIMIT <= u16::MAX as usize);
+
 /// A verb that the session needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -45,7 +47,7 @@ impl Verb {
     /// The verb that `word` is, in whatever case.
     #[must_use]
     pub fn new(word: &[u8]) -> Self {
-        const VERBS: [(&[u8], Verb); 13] = [
+        const VERBS: [(&[u8], Verb); 15] = [
             (b"AUTH", Verb::Auth),
             (b"BDAT", Verb::Bdat),
             (b"DATA", Verb::Data),
@@ -59,6 +61,9 @@ impl Verb {
             (b"SEND", Verb::Mail),
             (b"SOML", Verb::Mail),
             (b"STARTTLS", Verb::StartTls),
+            // Exchange: the same under names of its own.
+            (b"X-ANONYMOUSTLS", Verb::StartTls),
+            (b"X-EXPS", Verb::Auth),
         ];
         VERBS.iter().find(|(text, _)| text.eq_ignore_ascii_case(word)).map_or(Verb::Other, |(_, verb)| *verb)
     }

@@ -30,6 +30,11 @@ impl Line {
         self.len += len;
     }
 
+    /// Forgets what was added behind the first `len` octets.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// What is remembered.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

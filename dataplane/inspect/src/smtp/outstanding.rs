@@ -22,6 +22,14 @@ pub enum Expects {
     Forget,
     /// RCPT.
     Rcpt,
+    /// MAIL or RSET: when the server agrees, the transaction has no recipients.
+    Fresh,
+    /// MAIL with BODY=BINARYMIME.
+    Binary,
+    /// A chunk that is not its message's last.
+    Chunk,
+    /// The last chunk of a message.
+    LastChunk,
     /// DATA: 354 opens the content.
     Data,
     /// The end of data.

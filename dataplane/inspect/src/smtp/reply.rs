@@ -55,6 +55,12 @@ impl Reader {
         matches!(self.code_before, 200..300)
     }
 
+    /// Whether the line's code is none of RFC 5321, 4.2 (second digit 0 to 5), or not that of the reply's lines before.
+    #[must_use]
+    pub fn is_odd(&self) -> bool {
+        !matches!(self.code / 10 % 10, 0..=5) || (self.code_before != 0 && self.code_before != self.code)
+    }
+
     /// Whether nothing of a reply has come since the last one ended.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -2,12 +2,14 @@
 
 use core::ops::Range;
 
-use super::command::{LINE_LIMIT, Verb, auth_is_one_step, trim, word};
+use super::chunk::{Chunk, Chunks};
+use super::command::{AUTH_LINE_LIMIT, LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
-use super::ext::Advertised;
+use super::ext::{Advertised, is_binary};
 use super::line::Line;
 use super::outstanding::{Expects, Outstanding, Overflow};
 use super::reply::Reader;
+use super::sasl::ExchangeLine;
 use crate::shelf::Shelf;
 
 /// What the client's next octets are. Lengths are octets of the bytes just given, and never 0.
@@ -15,6 +17,8 @@ use crate::shelf::Shelf;
 pub enum ClientEvent {
     /// Their meaning depends on a reply that is still to come. Give them again after it.
     Blocked,
+    /// The same, of a BDAT line, which clients may send so early.
+    Early,
     /// A part of a command line, without its LF. [`Session::line`] has what is known of the line.
     Partial(usize),
     /// What completes a command line. The caller must say what became of it with [`Session::command`].
@@ -25,12 +29,16 @@ pub enum ClientEvent {
     Text(usize),
     /// A stuffed dot of a message, or what may become its end of data.
     Dot(usize),
+    /// Octets of a chunk (BDAT); `true` when they complete it, and the caller must confirm with [`Session::end_chunk`].
+    Chunk(usize, bool),
     /// What completes the end of data. The caller must confirm with [`Session::end_of_data`].
     EndOfData(usize),
     /// What completes something that some server takes for the end of data.
     Smuggling(usize),
     /// The start of TLS, as it must be after an accepted STARTTLS; `true` when enough of it has been seen.
     Tls(usize, bool),
+    /// The start of what an AUTH mechanism encrypts.
+    Layer(usize),
     /// Something that must not pass.
     Fault(Fault),
 }
@@ -38,9 +46,15 @@ pub enum ClientEvent {
 /// What must not pass. Positions are octets of the line, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A CR or LF that is not part of CRLF, or another control character, at this position of a command line (RFC
-    /// 5321, 2.3.8 and 4.1.2). Two servers would see two different commands.
+    /// A CR or LF that is not part of CRLF, found at this position of a line (RFC 5321, 2.3.8). Two servers would see two
+    /// different commands.
+    LineEnd(usize),
+    /// NUL or another control character at this position of a line (RFC 5321, 4.1.2).
     Octet(usize),
+    /// A line of an AUTH exchange that is neither base64 nor `*` (RFC 4954, section 4); of this many octets, CRLF included.
+    Base64(usize),
+    /// One whose base64 does not come in groups of four; likewise.
+    OddBase64(usize),
     /// The line has more octets than this, its limit.
     TooLong(usize),
     /// A line must be remembered and there is no room.
@@ -57,8 +71,12 @@ pub(super) enum Phase {
     Exchange,
     /// Octets are content.
     Content,
+    /// Octets are content, as many as BDAT said.
+    Chunk,
     /// A TLS record must come; this many octets of it have.
     Tls(u8),
+    /// The next octet tells whether an AUTH that has succeeded began to encrypt.
+    Layer,
 }
 
 /// One session.
@@ -66,11 +84,15 @@ pub(super) enum Phase {
 pub struct Session {
     pub(super) outstanding: Outstanding,
     pub(super) reply: Reader,
+    /// The reply line just completed has an odd code.
+    pub(super) reply_is_odd: bool,
     /// Parts of the client's and of the server's line that came in earlier calls.
     pub(super) held: [Option<Box<Line>>; 2],
-    pub(super) line_len: usize,
+    /// Octets of the line so far; no line is longer than 65,535 octets ([`AuthLines::limit`]).
+    pub(super) line_len: u16,
     pub(super) scanner: Scanner,
     pub(super) phase: Phase,
+    pub(super) chunks: Chunks,
     /// The client's last octet was a CR.
     cr: bool,
     /// What the client says next depends on the replies outstanding.
@@ -79,6 +101,12 @@ pub struct Session {
     advertised: Advertised,
     /// An EHLO or HELO has left: what the server offered before is void once it agrees.
     anew: bool,
+    /// The AUTH under way may end in encryption.
+    pub(super) layered: bool,
+    /// The line of an AUTH exchange under way.
+    exchange: ExchangeLine,
+    /// The command that left last must be the last of a group (RFC 2920, 3.1).
+    ends_group: bool,
 }
 
 impl Default for Session {
@@ -88,15 +116,35 @@ impl Default for Session {
         Self {
             outstanding,
             reply: Reader::default(),
+            reply_is_odd: false,
             held: [None, None],
             line_len: 0,
             scanner: Scanner::default(),
             phase: Phase::Command,
+            chunks: Chunks::default(),
             cr: false,
             waits: true,
             advertised: Advertised::default(),
             anew: false,
+            layered: false,
+            exchange: ExchangeLine::default(),
+            ends_group: false,
         }
+    }
+}
+
+/// What a policy says of AUTH lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthLines {
+    /// Octets they may have, CRLF included.
+    pub limit: usize,
+    /// Base64 in an exchange must come in groups of four.
+    pub groups_of_four: bool,
+}
+
+impl Default for AuthLines {
+    fn default() -> Self {
+        Self { limit: AUTH_LINE_LIMIT, groups_of_four: false }
     }
 }
 
@@ -105,27 +153,38 @@ pub(super) const SERVER: usize = 1;
 
 impl Session {
     /// What `bytes` of the client, which are not empty, start with.
-    pub fn client(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ClientEvent {
+    pub fn client(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {
         if self.waits && !self.outstanding.is_empty() {
             return ClientEvent::Blocked;
         }
         match self.phase {
-            Phase::Command => self.command_piece(bytes, lines),
-            Phase::Exchange => self.exchange_piece(bytes),
+            Phase::Command => self.command_piece(bytes, auth, lines),
+            Phase::Exchange => self.exchange_piece(bytes, auth),
             Phase::Content => match self.scanner.next(bytes) {
                 Piece::Text(len) => ClientEvent::Text(len),
                 Piece::Dot(len) => ClientEvent::Dot(len),
                 Piece::End(len) => ClientEvent::EndOfData(len),
                 Piece::Smuggling(len) => ClientEvent::Smuggling(len),
             },
+            Phase::Chunk => {
+                let (len, complete) = self.chunks.take(bytes.len() as u64);
+                ClientEvent::Chunk(len as usize, complete)
+            }
             Phase::Tls(seen) => self.tls_piece(bytes, seen),
+            // RFC 4422, 3.7: what is encrypted comes in buffers behind their length, four octets of which the first is 0
+            // for all shorter than 16 MiB. A command begins with no such octet.
+            Phase::Layer if bytes[0] == 0 => ClientEvent::Layer(bytes.len()),
+            Phase::Layer => {
+                self.phase = Phase::Command;
+                self.command_piece(bytes, auth, lines)
+            }
         }
     }
 
-    fn command_piece(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ClientEvent {
+    fn command_piece(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
-        let start = self.line_len;
-        let fault = fault_in(piece, self.cr).map(|at| start + at);
+        let start = self.line_len();
+        let fault = fault_in(piece, self.cr).map(|wrong| wrong.behind(start));
         if start > 0 || !complete {
             let Some(held) = hold(&mut self.held[CLIENT], lines) else {
                 return ClientEvent::Fault(Fault::NoRoom);
@@ -133,16 +192,27 @@ impl Session {
             held.append(piece);
         }
         let line = self.held[CLIENT].as_ref().map_or(piece, |held| held.bytes());
-        let limit = line_limit(line, &self.advertised);
+        let limit = line_limit(line, &self.advertised, auth);
         let len = start + piece.len();
+        if complete && !self.outstanding.is_empty() && self.is_early(line) {
+            if let Some(held) = self.held[CLIENT].as_deref_mut() {
+                held.truncate(start);
+            }
+            return ClientEvent::Early;
+        }
         match fault {
-            Some(at) if at < limit => return ClientEvent::Fault(Fault::Octet(at)),
+            Some(wrong) if wrong.at < limit => return ClientEvent::Fault(wrong.fault()),
             _ if len > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
             _ => {}
         }
-        self.line_len = len;
+        self.line_len = len as u16;
         self.cr = piece.ends_with(b"\r");
         if complete { ClientEvent::Command(piece.len()) } else { ClientEvent::Partial(piece.len()) }
+    }
+
+    /// Whether a command must not leave before the replies to those before it are known: BDAT, where it is offered.
+    fn is_early(&self, line: &[u8]) -> bool {
+        Verb::new(&line[word(line)]) == Verb::Bdat && self.advertised.has("CHUNKING")
     }
 
     /// The client's line as far as it is known, when `piece` is its last part; at most [`super::line::LINE_HELD`] octets.
@@ -154,7 +224,7 @@ impl Session {
     /// Octets of the client's line so far, the last part included.
     #[must_use]
     pub fn line_len(&self) -> usize {
-        self.line_len
+        usize::from(self.line_len)
     }
 
     /// The command line just completed leaves for the server as `verb`, or as [`Verb::Other`] if it was overwritten.
@@ -168,13 +238,26 @@ impl Session {
             Verb::Ehlo => Expects::Ehlo,
             Verb::Helo => Expects::Helo,
             Verb::Rset if !line.obeyed => Expects::Forget,
+            Verb::Mail if line.binary => Expects::Binary,
+            Verb::Mail | Verb::Rset => Expects::Fresh,
             Verb::Rcpt => Expects::Rcpt,
             Verb::Auth => Expects::Auth,
             Verb::StartTls => Expects::StartTls,
-            Verb::Bdat | Verb::Mail | Verb::Quit | Verb::Rset | Verb::Other => Expects::Plain,
+            Verb::Bdat | Verb::Quit | Verb::Other => Expects::Plain,
         };
-        self.outstanding.push(expects)?;
+        match (verb, line.chunk) {
+            (Verb::Bdat, Some(chunk)) => {
+                self.begin_chunk(chunk);
+                if chunk.len == 0 {
+                    self.end_chunk()?;
+                }
+            }
+            _ => self.outstanding.push(expects)?,
+        }
+        self.chunks.open &= verb != Verb::Rset;
         self.anew |= matches!(verb, Verb::Ehlo | Verb::Helo);
+        self.layered = verb == Verb::Auth && line.layered;
+        self.ends_group = line.ends_group;
         // RFC 2920, 3.1: these must be the last of a group, because what follows depends on their reply.
         self.waits = match verb {
             Verb::Data | Verb::Ehlo | Verb::Helo | Verb::StartTls => true,
@@ -192,16 +275,27 @@ impl Session {
         self.cr = false;
     }
 
-    fn exchange_piece(&mut self, bytes: &[u8]) -> ClientEvent {
+    fn exchange_piece(&mut self, bytes: &[u8], auth: AuthLines) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
-        let start = self.line_len;
-        let limit = Verb::Auth.line_limit();
-        match fault_in(piece, self.cr) {
-            Some(at) if start + at < limit => return ClientEvent::Fault(Fault::Octet(start + at)),
+        let start = self.line_len();
+        let limit = auth.limit;
+        match fault_in(piece, self.cr).map(|wrong| wrong.behind(start)) {
+            Some(wrong) if wrong.at < limit => return ClientEvent::Fault(wrong.fault()),
             _ if start + piece.len() > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
             _ => {}
         }
-        self.line_len += piece.len();
+        self.exchange.push(piece);
+        if complete {
+            let len = start + piece.len();
+            match core::mem::take(&mut self.exchange) {
+                line if !line.is_legal() => return ClientEvent::Fault(Fault::Base64(len)),
+                line if auth.groups_of_four && !line.is_whole() => {
+                    return ClientEvent::Fault(Fault::OddBase64(len));
+                }
+                _ => {}
+            }
+        }
+        self.line_len += piece.len() as u16;
         self.cr = piece.ends_with(b"\r");
         if complete {
             // The queue is empty here: the exchange began with its last reply.
@@ -226,6 +320,49 @@ impl Session {
         ClientEvent::Tls(len, len == expected.len())
     }
 
+    /// A chunk follows. Its command has no reply before its last octet has left, so it is not among those without one.
+    pub fn begin_chunk(&mut self, chunk: Chunk) {
+        self.chunks.begin(chunk);
+        self.chunks.open = true;
+        self.phase = Phase::Chunk;
+    }
+
+    /// The last octet of a chunk leaves for the server.
+    ///
+    /// # Errors
+    /// [`Overflow`] when too many commands are without reply; it must not leave.
+    pub fn end_chunk(&mut self) -> Result<(), Overflow> {
+        let last = self.chunks.is_last();
+        self.outstanding.push(if last { Expects::LastChunk } else { Expects::Chunk })?;
+        self.chunks.open = !last;
+        self.phase = Phase::Command;
+        Ok(())
+    }
+
+    /// Whether the chunk under way is its message's last.
+    #[must_use]
+    pub fn is_last_chunk(&self) -> bool {
+        self.chunks.is_last()
+    }
+
+    /// Whether a message in chunks has begun and neither ended nor been given up.
+    #[must_use]
+    pub fn is_chunking(&self) -> bool {
+        self.chunks.open
+    }
+
+    /// Whether the server is known to take a chunk for what it is; meaningful where every command has its reply.
+    #[must_use]
+    pub fn takes_chunks(&self) -> bool {
+        self.chunks.ready
+    }
+
+    /// Whether the message under way is binary, or may be by a reply that is still to come.
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.chunks.binary || self.outstanding.contains(Expects::Binary)
+    }
+
     /// The end of data just found leaves for the server.
     ///
     /// # Errors
@@ -239,16 +376,25 @@ impl Session {
     /// Whether the client's octets are content of a message.
     #[must_use]
     pub fn in_content(&self) -> bool {
-        self.phase == Phase::Content
+        matches!(self.phase, Phase::Content | Phase::Chunk)
+    }
+
+    /// Whether the client's octets are those of a chunk.
+    #[must_use]
+    pub fn in_chunk(&self) -> bool {
+        self.phase == Phase::Chunk
     }
 
     /// What matters of a command line, without its CRLF, beyond its verb.
     #[must_use]
-    pub fn shape(&self, line: &[u8]) -> Shape {
+    pub fn shape(&self, verb: Verb, line: &[u8]) -> Shape {
         let rest = line.get(word(line).end..).unwrap_or_default();
         Shape {
             obeyed: trim(rest).is_empty() && !self.outstanding.contains(Expects::Auth),
             one_step: auth_is_one_step(line),
+            chunk: (verb == Verb::Bdat).then(|| Chunk::parse(line).ok()).flatten(),
+            binary: verb == Verb::Mail && is_binary(line),
+            ..Shape::default()
         }
     }
 
@@ -278,10 +424,23 @@ impl Session {
         self.phase == Phase::Exchange
     }
 
+    /// Whether a command that begins now comes too early: the one before it ends its group, or the server does not take groups
+    /// (RFC 2920, 3.1), and there are replies to come.
+    #[must_use]
+    pub fn is_out_of_turn(&self) -> bool {
+        !self.outstanding.is_empty() && (self.ends_group || !self.advertised.takes_groups())
+    }
+
     /// Whether every command has its reply.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.outstanding.is_empty()
+    }
+
+    /// Whether the reply line just completed has a code that RFC 5321, 4.2 does not know, or another than the lines before it.
+    #[must_use]
+    pub fn reply_is_odd(&self) -> bool {
+        self.reply_is_odd
     }
 
     /// Gives back what is held.
@@ -300,6 +459,14 @@ pub struct Shape {
     pub obeyed: bool,
     /// An AUTH that other commands may follow at once.
     pub one_step: bool,
+    /// What BDAT announces.
+    pub chunk: Option<Chunk>,
+    /// MAIL says that the message is binary.
+    pub binary: bool,
+    /// An AUTH whose mechanism may encrypt what follows, which is let through.
+    pub layered: bool,
+    /// No command may follow before its reply, though the session could go on.
+    pub ends_group: bool,
 }
 
 /// The octets through the first LF, and whether there is one.
@@ -310,28 +477,56 @@ pub(super) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
     }
 }
 
+/// An octet that a line must not have.
+#[derive(Debug, Clone, Copy)]
+struct Wrong {
+    at: usize,
+    line_end: bool,
+}
+
+impl Wrong {
+    fn behind(self, start: usize) -> Self {
+        Self { at: self.at + start, ..self }
+    }
+
+    fn fault(self) -> Fault {
+        if self.line_end { Fault::LineEnd(self.at) } else { Fault::Octet(self.at) }
+    }
+}
+
 /// The first octet that a line must not have. `cr`: the octet before was a CR.
-fn fault_in(piece: &[u8], cr: bool) -> Option<usize> {
-    let mut cr = cr;
-    piece.iter().position(|byte| {
-        let wrong = match byte {
-            b'\n' => !cr,
-            _ if cr => true,
-            b'\r' | b'\t' => false,
-            0..=31 | 127 => true,
-            _ => false,
-        };
-        cr = *byte == b'\r';
-        wrong
-    })
+fn fault_in(piece: &[u8], cr: bool) -> Option<Wrong> {
+    let mut at = 0;
+    if cr {
+        if piece.first() != Some(&b'\n') {
+            return (!piece.is_empty()).then_some(Wrong { at: 0, line_end: true });
+        }
+        at = 1;
+    }
+    while let Some(len) = piece[at..].iter().position(|byte| matches!(byte, 0..=31 | 127) && *byte != b'\t') {
+        at += len;
+        match (piece[at], piece.get(at + 1)) {
+            (b'\r', Some(b'\n')) => at += 2,
+            (b'\r', None) => return None,
+            (b'\r', Some(_)) => return Some(Wrong { at: at + 1, line_end: true }),
+            (byte, _) => return Some(Wrong { at, line_end: byte == b'\n' }),
+        }
+    }
+    None
 }
 
 /// The limit of a line. Its verb counts only if it ends within [`LINE_LIMIT`], so that the answer does not depend on how
 /// much of the line is known.
-fn line_limit(line: &[u8], advertised: &Advertised) -> usize {
+fn line_limit(line: &[u8], advertised: &Advertised, auth: AuthLines) -> usize {
     let head = &line[..line.len().min(LINE_LIMIT)];
     let verb = word(head);
-    if verb.end < head.len() { advertised.line_limit(Verb::new(&head[verb])) } else { LINE_LIMIT }
+    if verb.end == head.len() {
+        return LINE_LIMIT;
+    }
+    match Verb::new(&head[verb]) {
+        Verb::Auth => auth.limit,
+        verb => advertised.line_limit(verb),
+    }
 }
 
 pub(super) fn hold<'a>(slot: &'a mut Option<Box<Line>>, lines: &mut Shelf<Line>) -> Option<&'a mut Line> {

@@ -23,15 +23,14 @@ pub enum Seen<'a> {
         path: &'a [u8],
         /// RCPT commands of the transaction, this one included.
         recipient_count: u32,
+        /// Recipients of a message above which 3106 sees spam (`ip audit smtp spam`).
+        spam_recipients: u32,
     },
     /// A field of the message's own header, unfolded.
     Field(&'a [u8]),
     /// A field of the header of a part, unfolded.
     PartField(&'a [u8]),
 }
-
-/// Recipients of a message above which 3106 sees spam (`ip audit smtp spam`, its default).
-pub const SPAM_RECIPIENTS: u32 = 250;
 
 /// Octets of a MIME field above which 3108 sees an overflow.
 pub const MIME_FIELD_LIMIT: usize = 512;
@@ -48,7 +47,7 @@ const EXECUTABLES: [&[u8]; 12] = [
 type Look = fn(&Seen<'_>) -> bool;
 
 /// What each signature looks for, in the order of [`artifact::settings::SIGNATURES`].
-const LOOKS: [(u16, Look); 18] = [
+const LOOKS: [(u16, Look); 20] = [
     (3100, |seen| addressed(seen, &[Verb::Mail, Verb::Rcpt], runs_program)),
     (3101, |seen| addressed(seen, &[Verb::Rcpt], begins_with_pipe)),
     (3102, |seen| addressed(seen, &[Verb::Mail], begins_with_pipe)),
@@ -57,7 +56,7 @@ const LOOKS: [(u16, Look); 18] = [
     (3105, decode_alias),
     (
         3106,
-        |seen| matches!(seen, Seen::Command { verb: Verb::Rcpt, recipient_count, .. } if *recipient_count > SPAM_RECIPIENTS),
+        |seen| matches!(seen, Seen::Command { verb: Verb::Rcpt, recipient_count, spam_recipients, .. } if recipient_count > spam_recipients),
     ),
     (3107, |seen| named(seen, b"Reply-To").is_some_and(is_shell_text)),
     (3108, |seen| match seen {
@@ -92,8 +91,8 @@ const LOOKS: [(u16, Look); 18] = [
     }),
     (7005, |seen| match seen {
         Seen::Command { verb: Verb::Auth, .. } | Seen::PartField(_) => false,
-        Seen::Command { line, .. } => has(line, b"${jndi:"),
-        Seen::Field(field) => has(field, b"${jndi:"),
+        Seen::Command { line, .. } => looks_up(line),
+        Seen::Field(field) => looks_up(field),
     }),
     (7006, |seen| match seen {
         // Of longer lines not everything is known.
@@ -103,6 +102,16 @@ const LOOKS: [(u16, Look); 18] = [
         _ => false,
     }),
     (7007, |seen| addressed(seen, &[Verb::Rcpt], |path| has(path, b"../") || has(path, b"..\\"))),
+    (7008, |seen| match seen {
+        // Its path ends at the first bracket.
+        Seen::Command { verb: Verb::Mail | Verb::Rcpt, line, .. } => overflows(line, true),
+        Seen::Field(field) if is_address_field(field) => overflows(value(field), false),
+        _ => false,
+    }),
+    (7009, |seen| {
+        matches!(seen, Seen::Command { verb: Verb::Other, line, .. } if has(line, b"CHUNK="))
+            && is_verb(seen, &["X-LINK2STATE"])
+    }),
 ];
 
 /// The first of the signatures that are on whose attack this is. Bit n of `on` is for row n of
@@ -192,6 +201,76 @@ fn is_function(text: &[u8]) -> bool {
     text.starts_with(b"() {") || text.starts_with(b"(){")
 }
 
+/// A lookup of Log4j, or one of its ways to hide the word.
+fn looks_up(text: &[u8]) -> bool {
+    /// What makes a letter of another word.
+    const LETTERS: [&[u8]; 4] = [b"lower:", b"upper:", b"::-", b"env:"];
+    /// Ends of the word behind such a letter.
+    const ENDS: [&[u8]; 4] = [b"}ndi:", b"}di:", b"}i:", b"jndi"];
+    if memchr::memchr(b'$', text).is_none() {
+        return false;
+    }
+    memchr::memmem::find_iter(text, b"${").any(|at| {
+        let rest = &text[at + 2..];
+        starts(rest, b"jndi:")
+            || (LETTERS.iter().any(|word| starts(rest, word)) && ENDS.iter().any(|end| has(text, end)))
+    })
+}
+
+/// Fields with addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
+fn is_address_field(field: &[u8]) -> bool {
+    const FIELDS: [&[u8]; 16] = [
+        b"Apparently-To",
+        b"Bcc",
+        b"Cc",
+        b"Disposition-Notification-To",
+        b"Errors-To",
+        b"From",
+        b"Reply-To",
+        b"Resent-Bcc",
+        b"Resent-Cc",
+        b"Resent-From",
+        b"Resent-Reply-To",
+        b"Resent-Sender",
+        b"Resent-To",
+        b"Return-Path",
+        b"Sender",
+        b"To",
+    ];
+    let name = field.iter().position(|byte| *byte == b':').map_or(field, |at| trim(&field[..at]));
+    FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Empty brackets in a row, of which one is legal; comments within comments; comments of a length that no address has in an
+/// envelope; and the octet 255 behind or before a backslash, which `prescan` takes for its own mark (CVE-2003-0161).
+fn overflows(text: &[u8], envelope: bool) -> bool {
+    const BRACKETS: usize = 8;
+    const DEPTH: u32 = 8;
+    const COMMENTS: usize = 128;
+    if memchr::memchr3(b'<', b'(', 0xff, text).is_none() {
+        return false;
+    }
+    let marked = |pair: &[u8]| pair == b"\\\xff" || pair == b"\xff\\";
+    if text.windows(2).any(marked) || text.windows(2).filter(|pair| *pair == b"<>").count() >= BRACKETS {
+        return true;
+    }
+    let (mut depth, mut deepest, mut inside) = (0_u32, 0, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' if depth == 0 => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+        inside += usize::from(depth > 0);
+    }
+    deepest > DEPTH || (envelope && inside > COMMENTS)
+}
+
 fn is_shell_text(value: &[u8]) -> bool {
     value.contains(&b'`') || has(value, b"$(") || has(value, b"${IFS")
 }
@@ -236,7 +315,9 @@ fn starts(text: &[u8], with: &[u8]) -> bool {
 }
 
 fn has(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+    let Some(first) = part.first() else { return true };
+    memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text)
+        .any(|at| starts(&text[at..], part))
 }
 
 #[cfg(test)]

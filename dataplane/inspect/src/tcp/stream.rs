@@ -212,7 +212,7 @@ impl Stream {
     pub fn release(&mut self, spare: &mut Spare) {
         if let Some(queues) = &mut self.queues {
             queues.remembered.clear();
-            queues.held.clear();
+            queues.let_go();
             spare.reclaim(&mut self.queues);
         }
     }
@@ -220,8 +220,7 @@ impl Stream {
     /// Lets go of the frames that wait.
     pub fn release_held(&mut self, spare: &mut Spare) -> usize {
         let Some(queues) = &mut self.queues else { return 0 };
-        let count = queues.held.len();
-        queues.held.clear();
+        let count = queues.let_go();
         spare.reclaim(&mut self.queues);
         count
     }

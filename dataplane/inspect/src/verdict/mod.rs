@@ -17,7 +17,7 @@ mod observe;
 mod rules;
 mod words;
 
-pub use rules::{MAX_CLASSES, Rules, Wants};
+pub use rules::{MAX_CLASSES, ODD_BASE64, Rules, Wants};
 pub use words::Words;
 
 use artifact::smtp::{Region, Terminal};

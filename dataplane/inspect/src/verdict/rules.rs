@@ -1,10 +1,13 @@
 //! A policy as tables, built once when it is loaded.
 
+use artifact::defence::{
+    Auth, Defences, EightBit, LAYERED_MECHANISMS, Limits, RelayProbes, SaslLayers, Synchronization,
+};
 use artifact::model::Mode;
 use artifact::settings::{Decode, EndOfData, Place as Looks, SIGNATURES, Signature, StartTls};
 use artifact::smtp::{Base, Region, SmtpPolicy, Terminal, Test};
 
-use super::legal::{Legal, Place, is_legal, words};
+use super::legal::{Legal, Place, denied, is_legal, words};
 use super::words::Words;
 use super::{Cause, Observation};
 use crate::event::ReplyCode;
@@ -71,6 +74,12 @@ pub struct Rules {
     regions: [CriterionSet; REGIONS.len()],
     verbs: Words,
     keywords: Words,
+    /// Mechanisms of AUTH.
+    mechanisms: Words,
+    /// Verbs and keywords that are overwritten unless a class allows them.
+    denied: Box<[&'static str]>,
+    defences: Defences,
+    groups_of_four: bool,
     wants: Wants,
     /// Limits of message content, each once.
     pub(super) data_lengths: Box<[u64]>,
@@ -78,6 +87,9 @@ pub struct Rules {
     signatures: u32,
     pub(super) max_data: Option<u64>,
 }
+
+/// The signature that looks at the base64 of AUTH.
+pub const ODD_BASE64: u16 = 7006;
 
 const REGIONS: [Region; 5] =
     [Region::Sender, Region::Recipient, Region::Header, Region::Body, Region::ContentType];
@@ -147,6 +159,15 @@ impl Rules {
             regions: REGIONS.map(|region| set(&|test| region_of(test) == Some(region))),
             verbs: words(policy, Place::Verb),
             keywords: words(policy, Place::Keyword),
+            mechanisms: Words::new(
+                LAYERED_MECHANISMS.map(|name| {
+                    (name.as_bytes().to_vec(), policy.settings.defences.sasl_layers == SaslLayers::Mask)
+                }),
+                false,
+            ),
+            denied: denied(policy).into(),
+            groups_of_four: policy.settings.signatures.contains(&ODD_BASE64),
+            defences: policy.settings.defences.clone(),
             wants,
             data_lengths: policy
                 .criteria
@@ -170,6 +191,12 @@ impl Rules {
     #[must_use]
     pub fn base(&self) -> Base {
         self.legal.base
+    }
+
+    /// Whether BDAT is followed, where the server offers it.
+    #[must_use]
+    pub fn chunking(&self) -> bool {
+        self.legal.allows_chunking
     }
 
     /// What is refused in messages whatever the classes say.
@@ -212,6 +239,66 @@ impl Rules {
     #[must_use]
     pub fn is_legal_keyword(&self, keyword: &[u8]) -> bool {
         is_legal(self.legal, Place::Keyword, keyword)
+    }
+
+    /// Mechanisms of AUTH, as far as they are overwritten in the reply to EHLO.
+    #[must_use]
+    pub fn mechanisms(&self) -> &Words {
+        &self.mechanisms
+    }
+
+    /// Whether a verb or keyword is overwritten unless a class allows it.
+    #[must_use]
+    pub fn is_denied(&self, word: &[u8]) -> bool {
+        self.denied.iter().any(|denied| denied.as_bytes().eq_ignore_ascii_case(word))
+    }
+
+    /// Octets that an AUTH line, and each line of its exchange, may have.
+    #[must_use]
+    pub fn auth_line_limit(&self) -> usize {
+        usize::try_from(self.defences.auth_line_limit).unwrap_or(usize::MAX)
+    }
+
+    /// Whether base64 in an AUTH exchange must come in groups of four ([`ODD_BASE64`]).
+    #[must_use]
+    pub fn wants_groups_of_four(&self) -> bool {
+        self.groups_of_four
+    }
+
+    /// Whether AUTH outside TLS is refused.
+    #[must_use]
+    pub fn auth_requires_tls(&self) -> bool {
+        self.defences.auth == Auth::RequireTls
+    }
+
+    /// Whether octets of 128 and more in commands need SMTPUTF8.
+    #[must_use]
+    pub fn eight_bit_needs_smtputf8(&self) -> bool {
+        self.defences.eight_bit == EightBit::Smtputf8
+    }
+
+    /// Whether a client that does not wait for its turn is refused.
+    #[must_use]
+    pub fn is_strict_about_turns(&self) -> bool {
+        self.defences.synchronization == Synchronization::Strict
+    }
+
+    /// What is done about recipients with which servers are tried for an open relay.
+    #[must_use]
+    pub fn relay_probes(&self) -> RelayProbes {
+        self.defences.relay_probes
+    }
+
+    /// Recipients above which signature 3106 sees spam.
+    #[must_use]
+    pub fn spam_recipients(&self) -> u32 {
+        self.defences.spam_recipients
+    }
+
+    /// What one connection may do.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.defences.limits
     }
 
     /// What content must be read for.

@@ -1,9 +1,11 @@
 //! Whatever the two sides say, in whatever pieces: nothing panics, and a server behind the gateway does nothing that the
 //! policy forbids.
 
+use std::cell::Cell;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use proptest::test_runner::{RngSeed, TestRunner};
 
 use inspect::engine::dialogue::Next;
 
@@ -41,9 +43,14 @@ class noise any log
  recipient invalid count gt 0";
 
 fn policies() -> Vec<Rulebook> {
-    [POLICY, "base smtp", "base esmtp\nmax-data 300\ndecode both\nclass a all log reset\n body regex lottery"]
-        .map(|text| Rulebook::parse(&text.lines().collect::<Vec<_>>()).unwrap())
-        .into()
+    [
+        POLICY,
+        "base smtp",
+        "base esmtp\nmax-data 300\ndecode both\nclass a all log reset\n body regex lottery",
+        &POLICY.replace("audit-trail", "audit-trail\nchunking allow"),
+    ]
+    .map(|text| Rulebook::parse(&text.lines().collect::<Vec<_>>()).unwrap())
+    .into()
 }
 
 /// What clients say, good and bad, whole and in parts.
@@ -76,6 +83,19 @@ fn client_words() -> impl Strategy<Value = Vec<u8>> {
         b"AUTH PLAIN AGEAYg==\r\n",
         b"STARTTLS\r\n",
         b"BDAT 7\r\n",
+        b"BDAT 6\r\nRSET\r\n",
+        b"BDAT 9 LAST\r\nlottery\r\n",
+        b"BDAT 5\r\nhello",
+        b"BDAT 0\r\n",
+        b"BDAT 0 LAST\r\n",
+        b"BDAT 6 LAST\r\nVRFY\r\n",
+        b"BDAT 00002\r\n\r\n",
+        b"BDAT 4294967298\r\n",
+        b"BDAT 2 LAST \r\n",
+        b"bdat +2\r\n",
+        b"MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nBDAT 3 LAST\r\nabc",
+        b"MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nBDAT 6\r\nlotter",
+        b"BDAT 3 LAST\r\ny\r\n",
         b"NOOP\r\n",
         b"EVIL\r\n",
         b"\x16\x03\x01",
@@ -121,6 +141,14 @@ struct Server {
     in_data: bool,
     in_exchange: bool,
     in_tls: bool,
+    /// CHUNKING was offered in the last EHLO reply.
+    chunks: bool,
+    /// Like Exim after a command that it did not want between chunks: only RSET is obeyed.
+    sulks: bool,
+    recipients: u32,
+    /// Chunks so far, and of the one under way what is missing and whether it is the last.
+    message: Option<Vec<u8>>,
+    chunk: Option<(usize, bool)>,
     /// What to say next; a number for each decision it has to make.
     mood: Vec<u8>,
     replies: Vec<u8>,
@@ -146,12 +174,23 @@ impl Server {
                 }
                 return;
             }
+            if let Some((len, last)) = self.chunk {
+                if self.unread.len() < len {
+                    return;
+                }
+                let rest = self.unread.split_off(len);
+                let octets = std::mem::replace(&mut self.unread, rest);
+                self.chunk = None;
+                self.chunked(&octets, last);
+                continue;
+            }
             if self.in_data {
                 let whole = [b"\r\n", &self.unread[..]].concat();
                 let Some(end) = whole.windows(5).position(|window| window == b"\r\n.\r\n") else { return };
                 let message = whole[2..end + 2].to_vec();
                 self.unread = whole[end + 5..].to_vec();
                 self.in_data = false;
+                self.recipients = 0;
                 self.did.push(format!("MESSAGE {}", message.escape_ascii()));
                 self.say("250 queued");
                 continue;
@@ -167,6 +206,37 @@ impl Server {
         }
     }
 
+    /// A chunk is complete. Any may be refused; what follows then is read as commands.
+    fn chunked(&mut self, octets: &[u8], last: bool) {
+        if self.mood() % 4 == 3 || (octets.is_empty() && !last) {
+            (self.message, self.recipients, self.sulks) = (None, 0, true);
+            return self.say("552 no");
+        }
+        let message = self.message.get_or_insert_default();
+        message.extend_from_slice(octets);
+        if last {
+            let message = self.message.take().unwrap();
+            self.did.push(format!("MESSAGE {}", message.escape_ascii()));
+            self.recipients = 0;
+        }
+        self.say("250 chunk");
+    }
+
+    /// The worst there is: what it does not want is not followed by a chunk.
+    fn bdat(&mut self, text: &str) {
+        if !self.chunks || self.recipients == 0 || self.sulks {
+            return self.say("503 no");
+        }
+        let argument = text.strip_prefix("BDAT ").unwrap();
+        let (size, last) = match argument.strip_suffix(" LAST") {
+            Some(size) => (size, true),
+            None => (argument, false),
+        };
+        // 32 bits, and what `strtoul` leaves.
+        let size = size.parse::<u64>().expect("a size") as u32;
+        self.chunk = Some((size as usize, last));
+    }
+
     fn execute(&mut self, line: &[u8]) {
         let mood = self.mood();
         if std::mem::take(&mut self.in_exchange) {
@@ -177,13 +247,45 @@ impl Server {
         let text = String::from_utf8_lossy(line).to_uppercase();
         let verb = verb(&text).to_owned();
         self.did.push(text.clone());
+        if self.sulks && !matches!(verb.as_str(), "RSET" | "QUIT") {
+            return self.say("503 only RSET");
+        }
+        if self.message.is_some() && !matches!(verb.as_str(), "BDAT" | "NOOP" | "QUIT" | "RSET") {
+            self.sulks = true;
+            return self.say("503 only BDAT");
+        }
         match verb.as_str() {
+            "BDAT" => self.bdat(&text),
+            "RSET" if text.len() == 4 => {
+                (self.message, self.recipients, self.sulks) = (None, 0, false);
+                self.say("250 ok");
+            }
+            "RCPT" if !text.contains("UNKNOWN") && mood % 5 != 4 => {
+                self.recipients += 1;
+                self.say("250 ok");
+            }
+            "RCPT" if mood % 5 == 4 => self.say("451 later"),
+            "MAIL" => {
+                self.recipients = 0;
+                self.say("250 ok");
+            }
             "DATA" if mood % 4 != 3 => {
                 self.in_data = true;
                 self.say("354-go\r\n354 on");
             }
             "DATA" => self.say("503 no"),
-            "EHLO" => self.say("250-server\r\n250-ETRN x\r\n250-CHUNKING\r\n250-SIZE\r\n250 STARTTLS"),
+            "EHLO" if mood % 8 == 7 => {
+                (self.chunks, self.recipients) = (false, 0);
+                self.say("250 server");
+            }
+            "EHLO" => {
+                (self.chunks, self.recipients) = (true, 0);
+                self.say("250-server\r\n250-ETRN x\r\n250-CHUNKING\r\n250-SIZE\r\n250 STARTTLS");
+            }
+            "HELO" => {
+                (self.chunks, self.recipients) = (false, 0);
+                self.say("250 server");
+            }
             "STARTTLS" if mood.is_multiple_of(3) => {
                 self.in_tls = true;
                 self.say("220 go");
@@ -194,9 +296,7 @@ impl Server {
                 self.say("334 more");
             }
             "RCPT" if text.contains("UNKNOWN") => self.say("550 5.1.1 who"),
-            "HELO" | "MAIL" | "RCPT" | "NOOP" => self.say("250 ok"),
-            "RSET" if text.len() == 4 => self.say("250 ok"),
-            "BDAT" => panic!("BDAT reached the server"),
+            "NOOP" => self.say("250 ok"),
             _ => self.say("500 what"),
         }
     }
@@ -242,12 +342,65 @@ fn converse(rulebook: &Rulebook, words: &[Vec<u8>], cuts: &[u8], mood: Vec<u8>) 
     (server, wire)
 }
 
+/// Chunks, what may stand between them, and what may not.
+fn chunk_words() -> impl Strategy<Value = Vec<u8>> {
+    let words: Vec<&'static [u8]> = vec![
+        b"BDAT 6\r\nRSET\r\n",
+        b"BDAT 6\r\nVRFY\r\n",
+        b"BDAT 6 LAST\r\nVRFY\r\n",
+        b"BDAT 7\r\n\r\nlott",
+        b"BDAT 7\r\n\r\nlottBDAT 6\r\nery\r\n",
+        b"BDAT 3 LAST\r\nery",
+        b"BDAT 1\r\n\r",
+        b"BDAT 0\r\n",
+        b"BDAT 0 LAST\r\n",
+        b"MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n",
+        b"MAIL FROM:<a@b>\r\nRCPT TO:<unknown@b>\r\n",
+        b"RCPT TO:<a@b>\r\n",
+        b"RSET\r\n",
+        b"NOOP\r\n",
+        b"VRFY\r\n",
+        b"EXPN\r\n",
+        b"EHLO client\r\n",
+        b"HELO client\r\n",
+        b"DATA\r\n",
+        b".\r\n",
+    ];
+    proptest::sample::select(words).prop_map(<[u8]>::to_vec)
+}
+
+/// The server takes for commands what follows any BDAT that it does not want.
+#[test]
+fn chunks_reach_only_a_server_that_is_ready_for_them() {
+    let rulebook = &policies()[3];
+    let words = vec(chunk_words(), 1..12);
+    let strategy = (words, vec(any::<u8>(), 1..12), vec(any::<u8>(), 0..30));
+    let (delivered, refused) = (Cell::new(0), Cell::new(0));
+    let run = TestRunner::new(config(6000)).run(&strategy, |(words, cuts, mood)| {
+        let start = b"EHLO client\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n".to_vec();
+        let words: Vec<Vec<u8>> = [start].into_iter().chain(words).collect();
+        let (server, wire) = converse(rulebook, &words, &cuts, mood);
+        let chunked = server.did.iter().any(|deed| deed.starts_with("BDAT"));
+        for deed in &server.did {
+            prop_assert!(verb(deed) != "VRFY", "{:?}", server.did);
+            let hidden = deed.starts_with("MESSAGE") && deed.contains("lottery");
+            prop_assert!(!hidden, "{:?}", server.did);
+            delivered.set(delivered.get() + u32::from(chunked && deed.starts_with("MESSAGE")));
+        }
+        refused.set(refused.get() + u32::from(wire.reports.iter().any(|report| report.ends_with(" 503"))));
+        Ok(())
+    });
+    run.unwrap();
+    println!("{} messages delivered, {} sessions out of sequence", delivered.get(), refused.get());
+    assert!(delivered.get() > 500 && refused.get() > 500, "it tries what it is about");
+}
+
 proptest! {
     #![proptest_config(config(3000))]
 
     #[test]
     fn the_server_does_nothing_forbidden(
-        which in 0..3_usize,
+        which in 0..4_usize,
         words in vec(client_words(), 0..40),
         cuts in vec(any::<u8>(), 1..12),
         mood in vec(any::<u8>(), 0..30),
@@ -258,14 +411,15 @@ proptest! {
         for deed in &server.did {
             let verb = verb(deed);
             let forbidden: &[&str] = match which {
-                0 => &["VRFY", "XFORBIDDEN", "XRESET"],
-                1 => &["EHLO", "AUTH", "STARTTLS", "XRESET"],
-                _ => &["STARTTLS", "XRESET", "EVIL"],
+                0 => &["VRFY", "XFORBIDDEN", "XRESET", "BDAT"],
+                1 => &["EHLO", "AUTH", "STARTTLS", "XRESET", "BDAT"],
+                2 => &["STARTTLS", "XRESET", "EVIL", "BDAT"],
+                _ => &["VRFY", "XFORBIDDEN", "XRESET"],
             };
             prop_assert!(!forbidden.contains(&verb), "{deed}");
             match verb {
                 "MAIL" => {
-                    prop_assert!(which != 0 || !deed.contains("EVIL"), "{deed}");
+                    prop_assert!(which % 3 != 0 || !deed.contains("EVIL"), "{deed}");
                     let offered = deeds_before(&server.did, deed, "EHLO");
                     prop_assert!(!deed.contains("ETRN=") && !deed.contains("SIZE=10 SIZE"), "{deed}");
                     prop_assert!(!deed.contains("SIZE=") || (which != 1 && offered), "{deed}");
@@ -281,16 +435,16 @@ proptest! {
                 }
                 _ => {}
             }
-            prop_assert!(which != 0 || recipients <= 3, "{:?}", server.did);
+            prop_assert!(which % 3 != 0 || recipients <= 3, "{:?}", server.did);
         }
         let shown = String::from_utf8_lossy(&wire.client_got).into_owned();
-        prop_assert!(!shown.contains("CHUNKING\r\n"), "{shown}");
+        prop_assert!(which == 3 || !shown.contains("CHUNKING\r\n"), "{shown}");
         prop_assert!(which == 1 || !shown.contains("ETRN x\r\n") || which == 2, "{shown}");
     }
 
     #[test]
     fn nothing_panics_and_everything_is_given_back(
-        which in 0..3_usize,
+        which in 0..4_usize,
         steps in vec((any::<bool>(), prop_oneof![
             client_words(),
             vec(any::<u8>(), 0..60),

@@ -7,6 +7,7 @@
 // The helpers of this test are not themselves tests, for which alone clippy allows it.
 #![allow(clippy::unwrap_used)]
 
+mod chunking;
 mod corpus;
 mod hostile;
 mod oracle;

@@ -9,12 +9,22 @@
 //! chunking allow
 //! decode base64|quoted-printable|both
 //! max-data N
+//! sasl-layers opaque
+//! auth require-tls
+//! auth-line-limit N
+//! eight-bit allow
+//! synchronization strict
+//! relay-probes allow|refuse
+//! allow-verbs GROUP
+//! spam N
+//! limit WORD N
 //! class NAME any|all [log] [reset|mask|allow]
 //!  [not] sender address regex PATTERN
 //!  [not] cmd verb VERB
 //!  …                                 every `match` line of the language; `always` is class-default's
 //! ```
 
+use artifact::defence::{Auth, EightBit, RelayProbes, SaslLayers, Synchronization, VerbGroup};
 use artifact::model::Mode;
 use artifact::settings::{Chunking, Decode, EndOfData, StartTls};
 use artifact::smtp::{Base, Criterion, Encoding, Region, SmtpClass, SmtpPolicy, Terminal, Test};
@@ -61,6 +71,24 @@ impl Rulebook {
                 ["decode", "base64"] => policy.settings.decode = Decode::Base64,
                 ["decode", "quoted-printable"] => policy.settings.decode = Decode::QuotedPrintable,
                 ["decode", "both"] => policy.settings.decode = Decode::Both,
+                ["sasl-layers", "opaque"] => policy.settings.defences.sasl_layers = SaslLayers::Opaque,
+                ["auth", "require-tls"] => policy.settings.defences.auth = Auth::RequireTls,
+                ["auth-line-limit", n] => policy.settings.defences.auth_line_limit = n.parse().unwrap(),
+                ["eight-bit", "allow"] => policy.settings.defences.eight_bit = EightBit::Allow,
+                ["synchronization", "strict"] => {
+                    policy.settings.defences.synchronization = Synchronization::Strict;
+                }
+                ["relay-probes", "allow"] => policy.settings.defences.relay_probes = RelayProbes::Allow,
+                ["relay-probes", "refuse"] => policy.settings.defences.relay_probes = RelayProbes::Refuse,
+                ["allow-verbs", word] => policy
+                    .settings
+                    .defences
+                    .allowed_verbs
+                    .extend(VerbGroup::ALL.into_iter().filter(|group| group.word() == *word)),
+                ["spam", n] => policy.settings.defences.spam_recipients = n.parse().unwrap(),
+                ["limit", word, n] => {
+                    *policy.settings.defences.limits.by_word(word).unwrap() = n.parse().ok();
+                }
                 ["audit-trail"] => policy.audit_trail = true,
                 ["max-data", limit] => policy.max_data = Some(limit.parse().unwrap()),
                 ["class", name, mode, actions @ ..] => policy.classes.push(SmtpClass {

@@ -2,11 +2,13 @@
 
 use core::fmt;
 
+use inspect::anomaly::Anomaly;
 use inspect::counter::Counters;
 use inspect::engine::dialogue::{Context, Dialogue, Next, Stores};
-use inspect::event::{Body, Journal};
-use inspect::unit::Instant;
+use inspect::event::{Body, FlowTag, Journal};
+use inspect::unit::{FlowId, Instant};
 use inspect::verdict::Rules;
+use inspect::wire::Endpoint;
 
 use crate::oracle::{Oracle, POLICY};
 use crate::policy::Rulebook;
@@ -36,14 +38,23 @@ impl fmt::Display for Run {
 struct Flight {
     speaker: Speaker,
     lines: Vec<Vec<u8>>,
+    /// Seconds before each line.
+    waits: Vec<u64>,
 }
 
 fn flights(script: &Script) -> Vec<Flight> {
     let mut flights: Vec<Flight> = Vec::new();
     for line in script.lines.iter().filter(|line| line.speaker != Speaker::Gateway) {
         match flights.last_mut() {
-            Some(last) if last.speaker == line.speaker => last.lines.push(line.said.clone()),
-            _ => flights.push(Flight { speaker: line.speaker, lines: vec![line.said.clone()] }),
+            Some(last) if last.speaker == line.speaker => {
+                last.lines.push(line.said.clone());
+                last.waits.push(line.wait);
+            }
+            _ => flights.push(Flight {
+                speaker: line.speaker,
+                lines: vec![line.said.clone()],
+                waits: vec![line.wait],
+            }),
         }
     }
     flights
@@ -95,7 +106,10 @@ impl Run {
             wire.client(&all.flat_map(|flight| flight.lines.concat()).collect::<Vec<_>>());
         }
         for (index, flight) in flights.iter().enumerate() {
-            for piece in self.pieces(index, flight) {
+            for (number, piece) in self.pieces(index, flight).into_iter().enumerate() {
+                if matches!(self, Run::Lines) {
+                    wire.now = wire.now + core::time::Duration::from_secs(flight.waits[number]);
+                }
                 match flight.speaker {
                     Speaker::Server => wire.server(&piece),
                     _ if matches!(self, Run::Eager(_)) => {}
@@ -156,6 +170,20 @@ impl Wire {
         call(&mut self.dialogue, &mut context)
     }
 
+    /// Records are about a session with this server.
+    pub fn about(&mut self, server: Endpoint) {
+        let tag = FlowTag {
+            id: FlowId(1),
+            client: Endpoint { address: [1; 16], port: 40_000 },
+            server,
+            path: 0,
+            class: 0,
+            smtp: Some(POLICY),
+            generation: 0,
+        };
+        self.journal.subject(self.now, Some(tag));
+    }
+
     /// The client sends octets, and again what was not taken before.
     pub fn client(&mut self, bytes: &[u8]) {
         let mut bytes = [std::mem::take(&mut self.waiting), bytes.to_vec()].concat();
@@ -167,7 +195,7 @@ impl Wire {
         assert!(passage.forward <= bytes.len());
         assert_eq!(bytes[passage.forward..], sent[passage.forward..], "only what leaves is overwritten");
         self.server_got.extend_from_slice(&bytes[..passage.forward]);
-        if passage.next == Next::Wait {
+        if matches!(passage.next, Next::Wait | Next::Keep) {
             self.waiting = bytes.split_off(passage.forward);
         }
         self.follow(passage.forward, passage.next);
@@ -178,7 +206,7 @@ impl Wire {
         let mut bytes = bytes.to_vec();
         let passage = self.call(|dialogue, context| dialogue.server(&mut bytes, context));
         assert!(passage.forward <= bytes.len());
-        assert_ne!(passage.next, Next::Wait);
+        assert!(!matches!(passage.next, Next::Wait | Next::Keep));
         self.client_got.extend_from_slice(&bytes[..passage.forward]);
         self.follow(passage.forward, passage.next);
         self.client(&[]);
@@ -193,7 +221,7 @@ impl Wire {
             Next::Opaque => assert_eq!(next, Next::Opaque),
             Next::Swallow => assert!(matches!(next, Next::Swallow | Next::Close(_)) && forward == 0),
             Next::Drain => assert!(matches!(next, Next::Drain | Next::Close(_))),
-            Next::Go | Next::Wait => {}
+            Next::Go | Next::Wait | Next::Keep => {}
         }
         self.next = next;
         if let Next::Close(reply) = next {
@@ -260,6 +288,15 @@ impl Wire {
                 self.reports.join("\n  "),
                 script.reports.join("\n  ")
             ));
+        }
+        for anomaly in Anomaly::ALL {
+            let expected = script.anomalies.iter().any(|label| label == anomaly.label());
+            let counted = self.counters.anomalies[*anomaly as usize] > 0;
+            // How often, and whether at all, a client is too early depends on how it is cut.
+            let depends = matches!(anomaly, Anomaly::EarlyClientData | Anomaly::OutOfTurn);
+            if (expected && !counted) || (counted && !expected && !script.anomalies.is_empty() && !depends) {
+                return Err(format!("anomaly {}: counted {counted}, expected {expected}", anomaly.label()));
+            }
         }
         let to_server: Vec<_> = script.lines.iter().filter(|line| line.speaker == Speaker::Client).collect();
         let to_client: Vec<_> = script.lines.iter().filter(|line| line.speaker != Speaker::Client).collect();

@@ -12,6 +12,9 @@
 //! X: 554 5.7.1 Refused by ...        the client is told this by the gateway, then the session is closed
 //! ```
 //!
+//! ` ? LABEL` under a line: the session counts this anomaly, at least once. ` wait SECONDS` under a line: so much time passes before the next one;
+//! the dialogue is then run in lines alone, so it says `once`.
+//!
 //! `\r \n \0 \t \\ \xNN` are octets. Instead of a text, `->` may have `nothing` (of a refused line at most a part
 //! without its LF leaves), `cut` (of a refused message some of it may leave), `maybe` (a server's line that leaves when it
 //! came in pieces). `once` in the policy's part: run the lines one by one as they stand, and in no other pieces.
@@ -39,6 +42,8 @@ pub struct Line {
     pub speaker: Speaker,
     pub said: Vec<u8>,
     pub arrives: Arrives,
+    /// Seconds since the line before.
+    pub wait: u64,
 }
 
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct Script {
     pub rulebook: Rulebook,
     pub lines: Vec<Line>,
     pub reports: Vec<String>,
+    /// Labels of anomalies.
+    pub anomalies: Vec<String>,
     pub once: bool,
     pub turns: bool,
 }
@@ -55,6 +62,8 @@ impl Script {
         let mut policy = Vec::new();
         let mut lines: Vec<Line> = Vec::new();
         let mut reports = Vec::new();
+        let mut anomalies = Vec::new();
+        let mut wait = 0;
         let (mut once, mut turns) = (false, false);
         for (number, line) in text.lines().enumerate() {
             let fail = |what: &str| format!("line {}: {what}: {line}", number + 1);
@@ -91,15 +100,18 @@ impl Script {
                             _ => return Err(fail("`or` without `->`")),
                         },
                         ("!", report) => reports.push(report.to_owned()),
+                        ("?", label) => anomalies.push(label.to_owned()),
+                        ("wait", seconds) => wait = seconds.parse().map_err(|_| fail("no number"))?,
                         _ => return Err(fail("not understood")),
                     }
                     continue;
                 }
             };
             let said = octets(text, end);
-            lines.push(Line { speaker, arrives: Arrives::As(said.clone(), None), said });
+            lines.push(Line { speaker, arrives: Arrives::As(said.clone(), None), said, wait });
+            wait = 0;
         }
-        Ok(Self { rulebook: Rulebook::parse(&policy)?, lines, reports, once, turns })
+        Ok(Self { rulebook: Rulebook::parse(&policy)?, lines, reports, anomalies, once, turns })
     }
 }
 

@@ -1,7 +1,10 @@
 //! Sessions that are easier said in code: many lines, deadlines, budgets.
 
-use inspect::engine::dialogue::{DRAIN_TIME, Next, SWALLOW_TIME};
+use inspect::anomaly::Anomaly;
+use inspect::engine::dialogue::{DRAIN_TIME, Next, SWALLOW_TIME, TLS_MEMORY};
 use inspect::event::ReplyCode;
+use inspect::smtp::ext::EXTENSIONS;
+use inspect::wire::Endpoint;
 
 use crate::policy::Rulebook;
 use crate::run::Wire;
@@ -64,7 +67,7 @@ fn two_hundred_pipelined_recipients_fit() {
 
 #[test]
 fn a_client_that_never_waits_is_out_of_step() {
-    let mut wire = greeted("base smtp");
+    let mut wire = greeted("base smtp\nlimit junk-commands off");
     for _ in 0..4096 {
         wire.client(b"NOOP\r\n");
     }
@@ -172,6 +175,62 @@ fn bdat_is_refused_whatever_its_size_is_said_to_be() {
             assert!(!wire.server_got[before..].contains(&b'\n'), "{policy} {size}");
             assert!(wire.client_got.ends_with(b"502 Command not implemented\r\n"));
             wire.end();
+        }
+    }
+}
+
+#[test]
+fn a_server_that_stops_offering_tls_is_noticed() {
+    let server = Endpoint { address: [7; 16], port: 25 };
+    let mut stores = inspect::engine::dialogue::Stores::default();
+    let mut now = inspect::unit::Instant::ZERO;
+    let mut session = |keyword: &str, policy: &str, after: core::time::Duration, server: Endpoint| {
+        let mut wire = wire(policy);
+        now = now + after;
+        wire.now = now;
+        wire.stores = std::mem::take(&mut stores);
+        wire.about(server);
+        wire.server(b"220 ready\r\n");
+        wire.client(b"EHLO client\r\n");
+        wire.server(format!("250-server\r\n250 {keyword}\r\n").as_bytes());
+        wire.end();
+        stores = std::mem::take(&mut wire.stores);
+        wire.counters.anomalies[Anomaly::StartTlsStripped as usize]
+    };
+    let soon = core::time::Duration::from_secs(3600);
+    let other = Endpoint { port: 587, ..server };
+    assert_eq!(session("SIZE", "base none", soon, server), 0, "never offered");
+    assert_eq!(session("STARTTLS", "base none", soon, server), 0);
+    assert_eq!(session("SIZE", "base none", soon, other), 0, "another server");
+    assert_eq!(session("SIZE", "base none", soon, server), 1);
+    assert_eq!(session("starttls", "base esmtp", soon, server), 0, "masked by the gateway itself");
+    assert_eq!(session("SIZE", "base none", soon, server), 1);
+    assert_eq!(session("SIZE", "base none", TLS_MEMORY, server), 0, "forgotten");
+}
+
+/// What each extension allows in a line beyond 512 octets (its RFC's own number), for MAIL and for RCPT.
+#[test]
+fn lines_are_as_long_as_each_extension_allows_and_not_an_octet_longer() {
+    for extension in EXTENSIONS.iter().filter(|extension| extension.keyword != "REQUIRETLS") {
+        let masked = ["BINARYMIME", "CHUNKING", "ATRN", "VERB"].contains(&extension.keyword);
+        for (head, more) in [
+            ("MAIL FROM:<a@b>", extension.mail),
+            ("RCPT TO:<a@b>", extension.rcpt),
+            ("NOOP", 0),
+            ("VRFY a", 0),
+            ("ETRN a", 0),
+        ] {
+            let limit = 512 + if masked { 0 } else { more };
+            for (len, fits) in [(limit, true), (limit + 1, false)] {
+                let mut wire = wire("base none");
+                wire.server(b"220 ready\r\n");
+                wire.client(b"EHLO client\r\n");
+                wire.server(format!("250-server\r\n250 {}\r\n", extension.keyword).as_bytes());
+                let line = format!("{head}{}\r\n", " ".repeat(len - head.len() - 2));
+                wire.client(line.as_bytes());
+                let expected = if fits { Next::Go } else { Next::Close(ReplyCode::Line) };
+                assert_eq!(wire.next, expected, "{} {head} {len}", extension.keyword);
+            }
         }
     }
 }

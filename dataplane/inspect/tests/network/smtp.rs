@@ -8,6 +8,8 @@ pub struct Server {
     greeted: bool,
     line: Vec<u8>,
     in_data: bool,
+    /// Octets missing of the chunk under way, and whether it is the last.
+    chunk: Option<(usize, bool)>,
     message: Vec<u8>,
     quit: bool,
     /// EHLO keywords it offers.
@@ -41,6 +43,13 @@ impl Server {
                 self.in_data = true;
                 "354 go ahead\r\n".into()
             }
+            "BDAT" => {
+                let line = self.commands.last().map_or("", String::as_str);
+                let mut words = line.split(' ').skip(1);
+                let len = words.next().and_then(|size| size.parse().ok()).unwrap_or(0);
+                self.chunk = Some((len, words.next().is_some()));
+                return self.chunked();
+            }
             "QUIT" => {
                 self.quit = true;
                 "221 bye\r\n".into()
@@ -48,6 +57,18 @@ impl Server {
             _ => "500 5.5.2 command not recognized\r\n".into(),
         };
         reply.into_bytes()
+    }
+}
+
+impl Server {
+    /// What is said once a chunk is complete.
+    fn chunked(&mut self) -> Vec<u8> {
+        let Some((0, last)) = self.chunk else { return Vec::new() };
+        self.chunk = None;
+        if last {
+            self.messages.push(std::mem::take(&mut self.message));
+        }
+        b"250 2.0.0 chunk taken\r\n".to_vec()
     }
 }
 
@@ -59,6 +80,12 @@ impl Talk for Server {
             out.extend_from_slice(b"220 mx.example.test ESMTP\r\n");
         }
         for byte in bytes {
+            if let Some((left, _)) = &mut self.chunk {
+                *left -= 1;
+                self.message.push(*byte);
+                out.extend(self.chunked());
+                continue;
+            }
             if self.in_data {
                 self.message.push(*byte);
                 if self.message.ends_with(b"\r\n.\r\n") || self.message == b".\r\n" {
@@ -106,6 +133,25 @@ impl Client {
             client.steps.push_back((replies, bytes));
         }
         client
+    }
+
+    /// A whole session with one mail in chunks of this many octets; all in one flight, or each reply waited for.
+    pub fn chunks(mail: &[u8], size: usize, one_flight: bool) -> Self {
+        let mut steps = vec![(b"EHLO client.example\r\n".to_vec(), 1)];
+        steps.push((b"MAIL FROM:<a@example.com>\r\n".to_vec(), 1));
+        steps.push((b"RCPT TO:<b@example.org>\r\n".to_vec(), 1));
+        let count = mail.len().div_ceil(size);
+        for (index, chunk) in mail.chunks(size).enumerate() {
+            let last = if index + 1 == count { " LAST" } else { "" };
+            let line = format!("BDAT {}{last}\r\n", chunk.len()).into_bytes();
+            steps.push(([line, chunk.to_vec()].concat(), 1));
+        }
+        steps.push((b"QUIT\r\n".to_vec(), 1));
+        if one_flight {
+            let flight = steps.split_off(1);
+            steps.push((flight.iter().flat_map(|step| step.0.clone()).collect(), flight.len()));
+        }
+        Self::new(steps)
     }
 
     /// A whole session with one mail.

@@ -33,6 +33,14 @@ pub struct Ingress {
     /// For sessions opened from this side, by destination port. The kernel inspects a segment also if the
     /// other side's table says so for its source port: it may be an answer.
     tcp: Box<[Action; PORT_COUNT]>,
+    /// The class that decides, by number, for counting; by port as above. 0 where it is not known, or a worker decides.
+    tcp_class: Box<[u8; PORT_COUNT]>,
+    /// Likewise for UDP, ICMP, and every other IP protocol.
+    pub udp_class: u8,
+    /// ICMP and ICMPv6, no errors.
+    pub icmp_class: u8,
+    /// Every other IP protocol.
+    pub other_class: u8,
     /// UDP.
     pub udp: Action,
     /// ICMP and ICMPv6. Neighbour discovery is always bridged.
@@ -64,6 +72,10 @@ impl Ingress {
     pub fn uniform(action: Action) -> Self {
         Self {
             tcp: Box::new([action; PORT_COUNT]),
+            tcp_class: Box::new([0; PORT_COUNT]),
+            udp_class: 0,
+            icmp_class: 0,
+            other_class: 0,
             udp: action,
             icmp: action,
             icmp_error: action,
@@ -84,6 +96,17 @@ impl Ingress {
     /// Sets the action for sessions opened from this side to a TCP port.
     pub fn set_tcp(&mut self, port: u16, action: Action) {
         self.tcp[usize::from(port)] = action;
+        self.tcp_class[usize::from(port)] = 0;
+    }
+
+    /// Sets the number of the class that decides about a TCP port, for counting. [`Ingress::set_tcp`] forgets it.
+    pub fn set_tcp_class(&mut self, port: u16, class: u8) {
+        self.tcp_class[usize::from(port)] = class;
+    }
+
+    /// Every TCP port's class, from port 0.
+    pub(super) fn tcp_classes(&self) -> &[u8; PORT_COUNT] {
+        &self.tcp_class
     }
 
     /// Every TCP port's action, from port 0.
@@ -116,8 +139,18 @@ impl Classification {
     ///   possible is considered: if they agree that is it, else a worker decides.
     #[must_use]
     pub fn from_policy(policy: &Policy, ports: [Option<PortIndex>; 2]) -> Self {
+        Self::counting(policy, ports, &|_, _| 0)
+    }
+
+    /// The same, with the number that each class is counted under, by path and class; 0 where it is not counted.
+    #[must_use]
+    pub fn counting(
+        policy: &Policy,
+        ports: [Option<PortIndex>; 2],
+        number: &dyn Fn(usize, usize) -> u8,
+    ) -> Self {
         let [a, b] = ports;
-        let ingress = [(a, b), (b, a)].map(|(source, destination)| side(policy, source, destination));
+        let ingress = [(a, b), (b, a)].map(|(source, destination)| side(policy, source, destination, number));
         let mut classification = Self { ingress };
         classification.settle();
         classification
@@ -160,15 +193,21 @@ fn agreed(actions: impl IntoIterator<Item = Action>) -> Action {
 }
 
 /// What enters by `source` and would leave by `destination`.
-fn side(policy: &Policy, source: Option<PortIndex>, destination: Option<PortIndex>) -> Ingress {
+fn side(
+    policy: &Policy,
+    source: Option<PortIndex>,
+    destination: Option<PortIndex>,
+    number: &dyn Fn(usize, usize) -> u8,
+) -> Ingress {
     let wire = policy.form == Form::Classic || (source.is_some() && source == destination);
     let default = if wire { Action::Bridge } else { Action::Drop };
     let matches = |side: Option<PortIndex>, asked| side.is_none() || side == asked;
     let mut paths = policy
         .paths
         .iter()
-        .filter(|path| matches(path.source, source) && matches(path.destination, destination));
-    let paths: Vec<&Path> = match policy.form {
+        .enumerate()
+        .filter(|(_, path)| matches(path.source, source) && matches(path.destination, destination));
+    let paths: Vec<(usize, &Path)> = match policy.form {
         // Two ports of a zone need no policy; else the zone-pair decides, of which there is one.
         Form::Zone if wire => Vec::new(),
         Form::Zone => paths.next().into_iter().collect(),
@@ -177,10 +216,13 @@ fn side(policy: &Policy, source: Option<PortIndex>, destination: Option<PortInde
     };
     let ask = |traffic: Traffic| {
         let held = held(policy, traffic);
-        let mut outcomes = paths.iter().map(|path| outcome(path, &held).unwrap_or(default));
+        let mut outcomes = paths.iter().map(|(path, it)| match outcome(it, &held) {
+            Some((action, class)) => (action, class.map_or(0, |class| number(*path, class))),
+            None => (default, 0),
+        });
         match policy.form {
-            Form::Zone => outcomes.next().unwrap_or(default),
-            Form::Classic => outcomes.max().unwrap_or(default),
+            Form::Zone => outcomes.next().unwrap_or((default, 0)),
+            Form::Classic => outcomes.max().unwrap_or((default, 0)),
         }
     };
 
@@ -189,13 +231,14 @@ fn side(policy: &Policy, source: Option<PortIndex>, destination: Option<PortInde
     let mut bounds = port_bounds(policy);
     bounds.push(PORT_COUNT);
     for pair in bounds.windows(2) {
-        let action = ask(Traffic { protocol: Protocol::Tcp, port: u16::try_from(pair[0]).ok() });
+        let (action, class) = ask(Traffic { protocol: Protocol::Tcp, port: u16::try_from(pair[0]).ok() });
         ingress.tcp[pair[0]..pair[1]].fill(action);
+        ingress.tcp_class[pair[0]..pair[1]].fill(class);
     }
     let of = |protocol| ask(Traffic { protocol, port: None });
-    ingress.udp = of(Protocol::Udp);
-    ingress.icmp = of(Protocol::Icmp);
-    ingress.other = of(Protocol::Other);
+    (ingress.udp, ingress.udp_class) = of(Protocol::Udp);
+    (ingress.icmp, ingress.icmp_class) = of(Protocol::Icmp);
+    (ingress.other, ingress.other_class) = of(Protocol::Other);
     ingress.link_control = Action::Bridge;
     ingress.ethertype = default;
     ingress
@@ -251,10 +294,11 @@ struct Traffic {
     port: Option<u16>,
 }
 
-/// What a path's classes do with traffic for which the conditions hold as in `held`; `None` when no class matches.
-fn outcome(path: &Path, held: &[Option<bool>]) -> Option<Action> {
+/// What a path's classes do with traffic for which the conditions hold as in `held`, and which class that is, where only one
+/// can be; `None` when no class matches.
+fn outcome(path: &Path, held: &[Option<bool>]) -> Option<(Action, Option<usize>)> {
     let mut possible: Vec<Option<Action>> = Vec::new();
-    for class in &path.classes {
+    for (index, class) in path.classes.iter().enumerate() {
         let action = match class.action {
             TopAction::Inspect { .. } | TopAction::Pass { log: true } | TopAction::Drop { log: true } => {
                 Action::Inspect
@@ -265,14 +309,15 @@ fn outcome(path: &Path, held: &[Option<bool>]) -> Option<Action> {
         match held.get(usize::from(class.condition)).copied().flatten() {
             Some(false) => {}
             Some(true) => {
+                let only = possible.is_empty().then_some(index);
                 possible.push(Some(action));
-                return settled(&possible);
+                return settled(&possible).map(|action| (action, only));
             }
             None => possible.push(Some(action)),
         }
     }
     possible.push(None);
-    settled(&possible)
+    settled(&possible).map(|action| (action, None))
 }
 
 fn settled(possible: &[Option<Action>]) -> Option<Action> {

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use af_xdp::interface::{Facts, Interface, Promiscuous};
 use af_xdp::{Socket, Transfer, Umem, View};
-use inspect::frame::Pool;
+use inspect::flow::owner::Owners;
 use inspect::unit::PortId;
 
 use super::attachment::{Attachment, PinFolder};
 use super::binding::{bind, explain, open_all, patiently};
 use super::classification::Classification;
 use super::host::{self, Finding, Severity};
-use super::program::{Counts, Program};
+use super::program::{Count, Counts, Program};
 use super::slot::{Change, Slot};
-use super::{Mode, OnFailure, UmemMemory, WantedMode, XdpConfig, XdpPort};
+use super::{Mode, OnFailure, Steering, UmemMemory, WantedMode, XdpConfig, XdpPort};
+use crate::handover::{Exchange, HandOver, HandOverConfig, Member, members};
+use crate::random::random_key;
+use crate::worker::Place;
 
 /// Something an administrator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,19 +57,23 @@ pub struct Seat {
     slots: [Arc<Slot>; 2],
     ring_len: u32,
     reserve: u32,
+    burst: usize,
+    member: Option<Member<af_xdp::Chunk>>,
 }
 
 impl Seat {
-    /// The worker's pool and ports, port A first. They stay in this thread.
+    /// The worker's pool, its ports and its dealings with other workers. They stay in this thread.
     #[must_use]
-    pub fn open(self) -> (Pool<UmemMemory>, [XdpPort; 2]) {
+    pub fn open(self) -> Place<UmemMemory, XdpPort> {
         let chunk_count = self.view.umem().chunk_count();
-        let free: Vec<u32> = self.view.owned().collect();
-        let pool = Pool::new(UmemMemory(self.view), free.into_iter().rev());
+        let pool = UmemMemory::pool(self.view);
         let [a, b] = self.sockets;
         let [slot_a, slot_b] = self.slots;
         let port = |socket, slot| XdpPort::new(socket, slot, self.ring_len, self.reserve, chunk_count);
-        (pool, [port(a, slot_a), port(b, slot_b)])
+        let burst = self.burst;
+        let handover =
+            self.member.map(|member| Box::new(Exchange::new(member, burst)) as Box<dyn HandOver<UmemMemory>>);
+        Place { pool, ports: [port(a, slot_a), port(b, slot_b)], handover }
     }
 }
 
@@ -130,6 +137,7 @@ impl Gateway {
         let [(a, facts_a), (b, facts_b)] = &found[..] else { unreachable!("two interfaces were given") };
         notices.extend(host::check_pair([a, b], [facts_a, facts_b]).map(Notice::from));
 
+        let is_shared = hands_over(config, [a, b], &mut notices);
         let chunk_len = host::chunk_len(facts_a.mtu.max(facts_b.mtu));
         let chunk_count = config.frame_count.checked_mul(config.workers).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "frame_count times workers is more than 2^32")
@@ -157,6 +165,17 @@ impl Gateway {
         let mut program = Program::load(config.on_failure == OnFailure::Open)
             .map_err(|error| explain(&error, "the XDP program could not be loaded"))?;
         program.set_policy(policy)?;
+        let mut members = if is_shared {
+            let hand_over = HandOverConfig {
+                len: config.handover_len as usize,
+                reserve: config.reserve as usize,
+                chunk_count: chunk_count as usize,
+            };
+            members(&Owners::new(config.workers, &random_key()), &hand_over)?
+        } else {
+            Vec::new()
+        }
+        .into_iter();
         let mut seats = Vec::new();
         let mut slots = [Vec::new(), Vec::new()];
         for (worker, sockets) in sockets.into_iter().enumerate() {
@@ -169,7 +188,9 @@ impl Gateway {
                 slots[id.index()].push(Arc::clone(&own[id.index()]));
             }
             let (ring_len, reserve) = (config.ring_len, config.reserve);
-            seats.push(Some(Seat { view, sockets, slots: own, ring_len, reserve }));
+            let member = members.next();
+            let burst = config.burst as usize;
+            seats.push(Some(Seat { view, sockets, slots: own, ring_len, reserve, burst, member }));
         }
 
         let mut sides = Vec::new();
@@ -213,6 +234,14 @@ impl Gateway {
     #[must_use]
     pub fn ports(&self) -> [&PortInfo; 2] {
         [&self.sides[0].info, &self.sides[1].info]
+    }
+
+    /// What the kernel's part counted of the classes with the numbers 1 to `last`.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn class_counts(&self, last: u8) -> io::Result<Vec<Count>> {
+        self.program.class_counts(last)
     }
 
     /// Makes another policy hold.
@@ -337,6 +366,25 @@ fn validate(config: &XdpConfig) -> io::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Whether workers hand frames over to each other, with what is to be noticed about it.
+fn hands_over(config: &XdpConfig, interfaces: [&Interface; 2], notices: &mut Vec<Notice>) -> bool {
+    if config.workers == 1 {
+        return false;
+    }
+    let why_not = host::check_spread(interfaces);
+    let (severity, text) = match (config.steering, &why_not) {
+        (Steering::HandOver, _) => (Severity::Note, "workers hand frames over, as asked".to_owned()),
+        (Steering::Auto, Some(why)) => (Severity::Note, format!("workers hand frames over: {why}")),
+        (Steering::Card, Some(why)) => {
+            let text = format!("what comes to a worker that does not have its session will not pass: {why}");
+            (Severity::Warning, text)
+        }
+        (Steering::Auto | Steering::Card, None) => return false,
+    };
+    notices.push(Notice { severity, text });
+    config.steering != Steering::Card
 }
 
 /// Facts of an interface, with what is to be noticed about it.

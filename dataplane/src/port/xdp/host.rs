@@ -149,6 +149,28 @@ pub fn check_attached(interface: &Interface, facts: &Facts, mode: Mode) -> Vec<F
     findings
 }
 
+/// Why the two directions of a session need not come to queues of the same number; `None` when they do.
+#[must_use]
+pub fn check_spread(interfaces: [&Interface; 2]) -> Option<String> {
+    let hashes = interfaces.map(|interface| (interface.name(), interface.receive_hash()));
+    for (name, hash) in &hashes {
+        match hash {
+            None => return Some(format!("{name} does not say how it spreads frames over its queues")),
+            Some(hash) if !hash.is_symmetric() => {
+                return Some(format!("the receive hash of {name} is not symmetric"));
+            }
+            Some(hash) if !hash.by_addresses => {
+                return Some(format!(
+                    "{name} spreads TCP by ports, too, and fragments do not have them (ethtool -N {name} rx-flow-hash tcp4 sd)"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let [(a, one), (b, other)] = hashes;
+    (one != other).then(|| format!("{a} and {b} have different hash keys or tables"))
+}
+
 /// What speaks against two ports as a pair.
 #[must_use]
 pub fn check_pair(interfaces: [&Interface; 2], facts: [&Facts; 2]) -> Option<Finding> {

@@ -23,8 +23,12 @@ const FATES: u32 = 16;
 const PORTS_PER_WORD: usize = 32;
 const PORT_WORDS: usize = 65536 / PORTS_PER_WORD;
 const INGRESS_WORDS: usize = 2;
+/// Octets of the table of classes of one side, in words.
+const CLASS_WORDS: usize = 65536 / 8;
+/// Numbers of classes, 0 included, which is none (`CLASSES`).
+const CLASSES: u32 = 256;
 /// `struct policy` in words of 64 bits.
-const POLICY_WORDS: usize = 2 * PORT_WORDS + 2 * INGRESS_WORDS;
+const POLICY_WORDS: usize = 2 * PORT_WORDS + 2 * INGRESS_WORDS + 2 * CLASS_WORDS;
 
 /// What became of a frame that came in by a port. The numbers are those of `enum fate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,6 +124,7 @@ pub struct Program {
     settings: Array<MapData, [u32; 4]>,
     policies: Array<MapData, [u64; POLICY_WORDS]>,
     counts: PerCpuArray<MapData, [u64; 2]>,
+    class_counts: PerCpuArray<MapData, [u64; 2]>,
     sockets: XskMap<MapData>,
     ports: DevMap<MapData>,
     interfaces: [u32; 2],
@@ -142,10 +147,21 @@ impl Program {
         let settings = Array::try_from(take("settings")?).map_err(io::Error::other)?;
         let policies = Array::try_from(take("policies")?).map_err(io::Error::other)?;
         let counts = PerCpuArray::try_from(take("counts")?).map_err(io::Error::other)?;
+        let class_counts = PerCpuArray::try_from(take("class_counts")?).map_err(io::Error::other)?;
         let sockets = XskMap::try_from(take("sockets")?).map_err(io::Error::other)?;
         let ports = DevMap::try_from(take("ports")?).map_err(io::Error::other)?;
-        let mut program =
-            Self { ebpf, settings, policies, counts, sockets, ports, interfaces: [0; 2], bank: 0, open };
+        let mut program = Self {
+            ebpf,
+            settings,
+            policies,
+            counts,
+            class_counts,
+            sockets,
+            ports,
+            interfaces: [0; 2],
+            bank: 0,
+            open,
+        };
         program.xdp()?.load().map_err(io::Error::other)?;
         program.write_settings()?;
         Ok(program)
@@ -214,6 +230,22 @@ impl Program {
         Ok(counts)
     }
 
+    /// What was counted of the classes with the numbers 1 to `last`, since the program was loaded.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn class_counts(&self, last: u8) -> io::Result<Vec<Count>> {
+        let count = |key: u32| {
+            let mut total = Count::default();
+            for [frames, bytes] in self.class_counts.get(&key, 0).map_err(io::Error::other)?.iter() {
+                total.frames += frames;
+                total.bytes += bytes;
+            }
+            Ok(total)
+        };
+        (1..=u32::from(last).min(CLASSES - 1)).map(count).collect()
+    }
+
     /// Runs the program `repeat` times on a frame that is on no wire (`BPF_PROG_TEST_RUN`), as if it came in by the
     /// loopback interface of this thread's network namespace, and says how long one run took. A frame has at least
     /// 14 octets; what became of it is seen in [`Program::counts`].
@@ -266,6 +298,12 @@ fn policy_words(policy: &Classification) -> Box<[u64; POLICY_WORDS]> {
         }
         let at = 2 * PORT_WORDS + side * INGRESS_WORDS;
         words[at..at + INGRESS_WORDS].copy_from_slice(&ingress_words(ingress, guarded));
+        let at = 2 * PORT_WORDS + 2 * INGRESS_WORDS + side * CLASS_WORDS;
+        for (word, classes) in
+            words[at..at + CLASS_WORDS].iter_mut().zip(ingress.tcp_classes().as_chunks::<8>().0)
+        {
+            *word = u64::from_ne_bytes(*classes);
+        }
     }
     words
 }
@@ -282,5 +320,8 @@ fn ingress_words(side: &Ingress, guarded: u8) -> [u64; INGRESS_WORDS] {
         side.link_control,
         side.ethertype,
     ];
-    [u64::from_ne_bytes(first.map(|action| action as u8)), u64::from_ne_bytes([guarded, 0, 0, 0, 0, 0, 0, 0])]
+    [
+        u64::from_ne_bytes(first.map(|action| action as u8)),
+        u64::from_ne_bytes([guarded, side.udp_class, side.icmp_class, side.other_class, 0, 0, 0, 0]),
+    ]
 }

@@ -1,8 +1,9 @@
 //! What the client says: command lines, and what they may not be.
 
 use artifact::settings::EndOfData;
-use artifact::smtp::{Base, Region};
+use artifact::smtp::Region;
 
+use super::protocol::{Asked, ends_group, is_foreign, may_hide, protocol};
 use super::reading::block;
 use super::report::{self, Judged};
 use super::{CLIENT, Context, Dialogue, Next, Passage};
@@ -10,16 +11,16 @@ use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
 use crate::rewrite::mask;
 use crate::scan::Matcher;
-use crate::smtp::ext::{self, Invalid, Scope, Wrong};
+use crate::smtp::chunk::Chunk;
 use crate::smtp::line::without_end;
-use crate::smtp::session::Shape;
+use crate::smtp::session::{AuthLines, Shape};
 use crate::smtp::signature::{self, Seen};
 use crate::smtp::{ClientEvent, Fault, Verb, path, word};
 use crate::unit::Direction;
-use crate::verdict::{Cause, Observation, Outcome, Rules};
+use crate::verdict::{Cause, ODD_BASE64, Observation, Outcome, Rules};
 
 /// What is done about a command line.
-enum Ruling {
+pub(super) enum Ruling {
     Pass,
     /// Overwrite it; `Some` is the class that wants it, `None` the base.
     Mask(Option<Cause>),
@@ -35,9 +36,13 @@ impl Dialogue {
         context: &mut Context<'_, X>,
     ) -> Passage {
         let mut at = 0;
+        let auth = AuthLines {
+            limit: context.rules.auth_line_limit(),
+            groups_of_four: context.rules.wants_groups_of_four(),
+        };
         while at < bytes.len() {
             let here = self.offsets[CLIENT] + at as u64;
-            let event = self.session.client(&bytes[at..], &mut context.stores.lines);
+            let event = self.session.client(&bytes[at..], auth, &mut context.stores.lines);
             self.early &= event == ClientEvent::Blocked;
             match event {
                 ClientEvent::Blocked => {
@@ -45,14 +50,23 @@ impl Dialogue {
                         self.early = true;
                         context.anomaly(Anomaly::EarlyClientData, Direction::ClientToServer, here);
                     }
+                    if context.rules.is_strict_about_turns() {
+                        let reply = self.out_of_step(here, context);
+                        return self.refused(at, reply, context);
+                    }
                     return Passage { forward: at, next: Next::Wait };
                 }
+                ClientEvent::Early => return Passage { forward: at, next: Next::Keep },
                 ClientEvent::Partial(len) => {
                     self.mask_partial(&mut bytes[at..at + len], context.rules);
                     at += len;
                 }
                 ClientEvent::Command(len) => match self.command(&mut bytes[at..at + len], here, context) {
                     Ok(()) => at += len,
+                    // Its chunk comes before its reply is read.
+                    Err(reply) if self.session.in_chunk() => {
+                        return self.refused_message(bytes, at, at + len, reply, context);
+                    }
                     Err(reply) => return self.refused(at, reply, context),
                 },
                 ClientEvent::Exchange(len) => at += len,
@@ -60,6 +74,14 @@ impl Dialogue {
                     Ok(()) => at += len,
                     Err(reply) => return self.refused_message(bytes, at, at + len, reply, context),
                 },
+                ClientEvent::Chunk(len, complete) => {
+                    match self.chunk(&bytes[at..at + len], complete, here, context) {
+                        Ok(()) => at += len,
+                        // Here its reply is read.
+                        Err(reply) if complete => return self.refused(at, reply, context),
+                        Err(reply) => return self.refused_message(bytes, at, at + len, reply, context),
+                    }
+                }
                 ClientEvent::Dot(len) => {
                     self.content.dot();
                     at += len;
@@ -78,15 +100,15 @@ impl Dialogue {
                     let judged = Judged::at(Direction::ClientToServer, here);
                     let reply = ReplyCode::Smuggling;
                     context.decision(Kind::SmtpSmuggling, &judged, None, Action::Close, Some(reply));
-                    return self.refused_message(bytes, at, at + len, reply, context);
+                    // Nor the dot and the CR before it: to some server they are the end by themselves.
+                    let held_back = at.saturating_sub(self.content.end_len());
+                    return self.refused_message(bytes, held_back, at + len, reply, context);
                 }
                 ClientEvent::Tls(len, false) => at += len,
                 ClientEvent::Tls(_, true) => {
-                    self.release(context);
-                    self.gate = super::Gate::Opaque;
-                    context.counters.smtp_opaque += 1;
-                    return Passage { forward: bytes.len(), next: Next::Opaque };
+                    return self.opaque(bytes.len(), context);
                 }
+                ClientEvent::Layer(_) => return self.opaque(bytes.len(), context),
                 ClientEvent::Fault(fault) => {
                     let reply = self.fault(fault, &bytes[at..], here, context);
                     return self.refused(at, reply, context);
@@ -94,6 +116,22 @@ impl Dialogue {
             }
         }
         Passage { forward: at, next: Next::Go }
+    }
+
+    /// No octet of either direction is judged from here on.
+    fn opaque<X: Matcher>(&mut self, forward: usize, context: &mut Context<'_, X>) -> Passage {
+        self.release(context);
+        self.gate = super::Gate::Opaque;
+        context.counters.smtp_opaque += 1;
+        Passage { forward, next: Next::Opaque }
+    }
+
+    /// The client does not wait for its turn.
+    fn out_of_step<X: Matcher>(&mut self, here: u64, context: &mut Context<'_, X>) -> ReplyCode {
+        let reply = ReplyCode::OutOfSync;
+        let judged = Judged::at(Direction::ClientToServer, here);
+        context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
+        reply
     }
 
     /// A part of a line: its verb is compared as its letters arrive.
@@ -141,10 +179,35 @@ impl Dialogue {
         let judged = Judged::command(here - start as u64, line, len);
         let path = if matches!(verb, Verb::Mail | Verb::Rcpt) { path::path(line) } else { b"" };
         let blank = verb_at.start == line.len();
+        let junk = self.conduct.command(verb, rules);
+        // Nothing to be asked about the verbs of nearly every command.
+        let usual = matches!(
+            verb,
+            Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Rset | Verb::Quit | Verb::Ehlo | Verb::Helo
+        );
+        let out_of_turn = self.session.is_out_of_turn();
+        if out_of_turn && !rules.is_strict_about_turns() {
+            self.conduct.anomaly(Anomaly::OutOfTurn, Direction::ClientToServer, here, context);
+        }
 
-        let ruling = if verb == Verb::Bdat {
+        let shape = Shape {
+            layered: may_hide(verb, line),
+            ends_group: ends_group(verb, name),
+            ..self.session.shape(verb, line)
+        };
+        let offered = rules.chunking() && self.session.advertised().has("CHUNKING");
+        let ruling = if verb == Verb::Bdat && !offered {
             // Overwritten, its payload would reach the server as commands (RFC 3030, 4.2 warns of it).
             Ruling::Close(Kind::SmtpInvalidCommand, None, ReplyCode::NotImplemented)
+        } else if verb == Verb::Other && is_foreign(line, name) {
+            Ruling::Close(Kind::SmtpInvalidCommand, None, ReplyCode::NotImplemented)
+        } else if out_of_turn && rules.is_strict_about_turns() {
+            Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::OutOfSync)
+        } else if let Some(passed) = junk {
+            Ruling::Refuse(Kind::SmtpLimit, passed.judged(here - start as u64), passed.reply)
+        } else if self.session.is_chunking() && !may_stand_between_chunks(verb, name, shape) {
+            // A server that refuses it may take the next chunk for commands, whether it was overwritten or not.
+            Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence)
         } else if !blank && !rules.is_legal_verb(name) {
             Ruling::Mask(None)
         } else {
@@ -157,23 +220,32 @@ impl Dialogue {
                     scan(self.smtp, Region::Recipient, path, &mut seen, context);
                     rules.recipient(&self.facts, &mut seen);
                 }
-                Verb::Data => rules.data(&self.facts, &mut seen),
+                Verb::Data | Verb::Bdat => rules.data(&self.facts, &mut seen),
                 _ => {}
             }
             let outcome =
                 rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
             match outcome {
+                Outcome::Pass if !usual && rules.is_denied(name) => Ruling::Mask(None),
                 Outcome::Pass | Outcome::Allow => {
                     let recipient_count = self.facts.recipient_count;
                     let len = self.session.line_len();
-                    let seen = Seen::Command { verb, word: name, line, len, path, recipient_count };
+                    let spam_recipients = rules.spam_recipients();
+                    let seen =
+                        Seen::Command { verb, word: name, line, len, path, recipient_count, spam_recipients };
                     match signature::find(&seen, rules.signatures()) {
                         Some(id) => {
                             let judged = Judged { signature: Some(id), ..judged };
                             Ruling::Refuse(Kind::SmtpSignature, judged, ReplyCode::Policy)
                         }
-                        None => self.protocol(verb, line, here - start as u64, rules),
+                        None => {
+                            let asked = Asked { verb, line, path, shape, offset: here - start as u64 };
+                            protocol(&asked, &self.session, &mut self.conduct, context)
+                        }
                     }
+                }
+                Outcome::Mask(cause) if verb == Verb::Bdat || self.session.is_chunking() => {
+                    Ruling::Close(Kind::SmtpMatch, Some(cause), ReplyCode::NotImplemented)
                 }
                 Outcome::Mask(cause) => {
                     self.facts.recipient_count = counted;
@@ -183,14 +255,16 @@ impl Dialogue {
             }
         };
 
-        let shape = self.session.shape(line);
         match ruling {
             Ruling::Pass => {
                 if verb == Verb::Rset && shape.obeyed {
                     report::forget(&mut self.audit, &mut self.facts, context);
                 }
                 report::audit_command(&mut self.audit, verb, line, path, context);
-                self.sent(verb, shape, &judged, context)
+                match shape.chunk {
+                    Some(chunk) => self.announced(chunk, here + piece.len() as u64, shape, &judged, context),
+                    None => self.sent(verb, shape, &judged, context),
+                }
             }
             Ruling::Mask(cause) => {
                 let kind = if cause.is_some() { Kind::SmtpMatch } else { Kind::SmtpInvalidCommand };
@@ -215,37 +289,45 @@ impl Dialogue {
             }
             Ruling::Refuse(kind, part, reply) => {
                 context.decision(kind, &part, None, Action::Close, Some(reply));
+                self.swallow_chunk(offered, shape);
                 Err(reply)
             }
             Ruling::Close(kind, cause, reply) => {
                 context.decision(kind, &judged, cause, Action::Close, Some(reply));
+                self.swallow_chunk(offered, shape);
                 Err(reply)
             }
         }
     }
 
-    /// What the protocol itself says of a command that the policy lets through; `offset` is its line's.
-    fn protocol(&self, verb: Verb, line: &[u8], offset: u64, rules: &Rules) -> Ruling {
-        if !matches!(verb, Verb::Mail | Verb::Rcpt) {
-            return Ruling::Pass;
+    /// A BDAT leaves, whose chunk starts at octet `start` of the client's stream. With `BDAT 0 LAST` its own LF ends the message.
+    fn announced<X: Matcher>(
+        &mut self,
+        chunk: Chunk,
+        start: u64,
+        shape: Shape,
+        judged: &Judged,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        if !self.session.is_chunking() {
+            self.begin_content(start);
         }
-        if verb == Verb::Mail && rules.requires_tls() {
-            return Ruling::Close(Kind::SmtpTlsRequired, None, ReplyCode::TlsRequired);
+        let ends = chunk.len == 0 && chunk.last;
+        if ends {
+            self.message_ended(context)?;
         }
-        let scope = match rules.base() {
-            Base::Smtp => Scope::Nothing,
-            Base::Esmtp => Scope::Supported,
-            Base::None => Scope::Advertised,
-        };
-        let Err(Invalid { at, why }) = ext::check(line, verb, scope, self.session.advertised()) else {
-            return Ruling::Pass;
-        };
-        let reply = match why {
-            Wrong::Unknown => ReplyCode::UnknownParameter,
-            Wrong::Value => ReplyCode::BadParameter,
-        };
-        let judged = Judged::octets(Direction::ClientToServer, offset + at.start as u64, &line[at]);
-        Ruling::Refuse(Kind::SmtpInvalidParameter, judged, reply)
+        self.sent(Verb::Bdat, shape, judged, context)?;
+        if ends {
+            report::message_sent(&mut self.audit, &mut self.facts, context);
+        }
+        Ok(())
+    }
+
+    /// A refused BDAT has its chunk all the same, of which its sender reads no reply before it is sent.
+    fn swallow_chunk(&mut self, offered: bool, shape: Shape) {
+        if let Some(chunk) = shape.chunk.filter(|chunk| offered && chunk.len > 0) {
+            self.session.begin_chunk(chunk);
+        }
     }
 
     /// The command leaves for the server.
@@ -275,9 +357,22 @@ impl Dialogue {
         // What an AUTH exchange says is a password, and not shown.
         let held = if self.session.in_exchange() { &[] } else { self.session.line(rest) };
         let (kind, judged, reply) = match fault {
-            Fault::Octet(at) => {
+            Fault::LineEnd(at) | Fault::Octet(at) => {
                 let line = &held[..at.min(held.len())];
-                (Kind::SmtpInvalidCommand, Judged::command(start, line, at), ReplyCode::Line)
+                let reply = if matches!(fault, Fault::Octet(_)) { ReplyCode::Octet } else { ReplyCode::Line };
+                (Kind::SmtpInvalidCommand, Judged::command(start, line, at), reply)
+            }
+            Fault::Base64(len) | Fault::OddBase64(len) => {
+                let judged = Judged {
+                    value_len: len.saturating_sub(2),
+                    ..Judged::at(Direction::ClientToServer, start)
+                };
+                if matches!(fault, Fault::Base64(_)) {
+                    (Kind::SmtpInvalidParameter, judged, ReplyCode::Base64)
+                } else {
+                    let judged = Judged { signature: Some(ODD_BASE64), ..judged };
+                    (Kind::SmtpSignature, judged, ReplyCode::Policy)
+                }
             }
             Fault::TooLong(limit) => {
                 let line = &held[..limit.min(held.len())];
@@ -296,6 +391,15 @@ impl Dialogue {
         };
         context.decision(kind, &judged, None, Action::Close, Some(reply));
         reply
+    }
+}
+
+/// Whether a command may come after a chunk that was not its message's last (RFC 3030, 4.2; Exim takes only these).
+fn may_stand_between_chunks(verb: Verb, name: &[u8], shape: Shape) -> bool {
+    match verb {
+        Verb::Bdat | Verb::Quit => true,
+        Verb::Rset => shape.obeyed,
+        _ => name.eq_ignore_ascii_case(b"NOOP"),
     }
 }
 

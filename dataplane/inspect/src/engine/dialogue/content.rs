@@ -2,13 +2,14 @@
 
 use artifact::settings::EndOfData;
 
-use super::reading::{Reading, judge};
+use super::reading::{Odd, Reading, judge};
 use super::report::{self, Judged};
 use super::{CLIENT, Context, Dialogue, Gate, Next, Passage, SWALLOW_LIMIT, SWALLOW_TIME};
 use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
 use crate::scan::{CriterionSet, Matcher};
 use crate::smtp::ClientEvent;
+use crate::smtp::session::AuthLines;
 use crate::unit::Direction;
 
 /// The message under way.
@@ -31,6 +32,11 @@ impl Content {
         self.cr = false;
     }
 
+    /// Octets just read that may become the end of data.
+    pub fn end_len(&self) -> usize {
+        usize::from(self.end_len)
+    }
+
     /// Gives back what it holds.
     pub fn end<X: Matcher>(&mut self, context: &mut Context<'_, X>) {
         if let Some(mut reading) = self.reading.take() {
@@ -44,9 +50,9 @@ impl Content {
 }
 
 impl Dialogue {
-    /// The server is ready for content.
-    pub(super) fn begin_content(&mut self) {
-        self.content_start = self.offsets[CLIENT];
+    /// The server is ready for content, which starts at octet `start` of the client's stream.
+    pub(super) fn begin_content(&mut self, start: u64) {
+        self.content_start = start;
         self.content.end_len = 0;
         self.content.cr = false;
         self.content.read = false;
@@ -71,6 +77,40 @@ impl Dialogue {
         self.add(text, end_len == 1, context)
     }
 
+    /// Octets of a chunk, the last one of which leaves like an end of data.
+    ///
+    /// There is no end of data in a chunk, and a dot is a dot: what servers take for an end of data in DATA is text here, and only
+    /// `strict` refuses what is no text (a CR or LF that is not part of CRLF, NUL), unless the message was announced as binary.
+    pub(super) fn chunk<X: Matcher>(
+        &mut self,
+        octets: &[u8],
+        complete: bool,
+        here: u64,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        if self.is_strict(context) {
+            self.strict(octets, context)?;
+        }
+        self.add(octets, false, context)?;
+        if !complete {
+            return Ok(());
+        }
+        let last = self.session.is_last_chunk();
+        if last {
+            self.message_ended(context)?;
+        }
+        let confirmed = self.session.end_chunk();
+        confirmed.map_err(|_| self.overflow(here, context))?;
+        if last {
+            report::message_sent(&mut self.audit, &mut self.facts, context);
+        }
+        Ok(())
+    }
+
+    fn is_strict<X>(&self, context: &Context<'_, X>) -> bool {
+        context.rules.end_of_data() == EndOfData::Strict && !self.session.is_binary()
+    }
+
     /// Refuses a CR or LF that is not part of CRLF, and NUL.
     fn strict<X: Matcher>(&mut self, text: &[u8], context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
         let mut cr = self.content.cr;
@@ -80,12 +120,13 @@ impl Dialogue {
             odd
         });
         self.content.cr = cr;
-        if odd.is_none() {
-            return Ok(());
-        }
+        if odd.is_none() { Ok(()) } else { Err(self.ambiguous(context)) }
+    }
+
+    fn ambiguous<X: Matcher>(&self, context: &mut Context<'_, X>) -> ReplyCode {
         let reply = ReplyCode::Smuggling;
         context.decision(Kind::SmtpSmuggling, &self.judged(), None, Action::Close, Some(reply));
-        Err(reply)
+        reply
     }
 
     fn add<X: Matcher>(
@@ -123,12 +164,29 @@ impl Dialogue {
         if stuffed {
             reading.message.skip_dot();
         }
-        reading.push(text, self.smtp, &mut self.facts, self.content_start, context)?;
+        let before = reading.odd;
+        let result = reading.push(text, self.smtp, &mut self.facts, self.content_start, context);
+        let after = reading.odd;
+        self.odd(before, after, context);
+        result?;
+        let Some(reading) = self.content.reading.as_deref_mut() else { return Ok(()) };
         if reading.past_header && context.rules.wants().only_header {
             self.content.end(context);
             self.content.read = true;
         }
         Ok(())
+    }
+
+    /// Counts what readers may differ about, once a message.
+    fn odd<X>(&mut self, before: Odd, after: Odd, context: &mut Context<'_, X>) {
+        for (anomaly, is_new) in [
+            (Anomaly::MimeAmbiguous, after.ambiguous && !before.ambiguous),
+            (Anomaly::DuplicateField, after.duplicate && !before.duplicate),
+        ] {
+            if is_new {
+                self.conduct.anomaly(anomaly, Direction::ClientToServer, self.content_start, context);
+            }
+        }
     }
 
     fn take_reading<X: Matcher>(&mut self, context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
@@ -180,26 +238,47 @@ impl Dialogue {
         here: u64,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
+        self.message_ended(context)?;
+        let confirmed = self.session.end_of_data();
+        confirmed.map_err(|_| self.overflow(here, context))?;
+        report::message_sent(&mut self.audit, &mut self.facts, context);
+        Ok(())
+    }
+
+    /// All of the message is known.
+    pub(super) fn message_ended<X: Matcher>(
+        &mut self,
+        context: &mut Context<'_, X>,
+    ) -> Result<(), ReplyCode> {
+        // Only a chunk can end in CR.
+        if self.content.cr && self.is_strict(context) {
+            return Err(self.ambiguous(context));
+        }
         let mut seen = context.rules.data_ended(self.facts.content_len);
         if context.rules.wants().mime && !self.content.read {
             self.take_reading(context)?;
             if let Some(reading) = self.content.reading.as_deref_mut() {
-                reading.finish(self.smtp, &mut self.facts, self.content_start, context)?;
+                let before = reading.odd;
+                let result = reading.finish(self.smtp, &mut self.facts, self.content_start, context);
                 seen.merge(&reading.absent(context.rules));
+                let after = reading.odd;
+                self.odd(before, after, context);
+                result?;
             }
         }
         let judged = self.judged();
         judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
         self.content.end(context);
-        self.session.end_of_data().map_err(|_| {
-            let judged = Judged::at(Direction::ClientToServer, here);
-            context.anomaly(Anomaly::PipelineOverflow, Direction::ClientToServer, here);
-            let reply = ReplyCode::OutOfSync;
-            context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
-            reply
-        })?;
-        report::message_sent(&mut self.audit, &mut self.facts, context);
         Ok(())
+    }
+
+    /// The command or message cannot leave: too many are without reply.
+    fn overflow<X: Matcher>(&self, here: u64, context: &mut Context<'_, X>) -> ReplyCode {
+        let judged = Judged::at(Direction::ClientToServer, here);
+        context.anomaly(Anomaly::PipelineOverflow, Direction::ClientToServer, here);
+        let reply = ReplyCode::OutOfSync;
+        context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
+        reply
     }
 
     /// The message is refused: nothing from octet `forward` on leaves. Its sender reads no reply before the end of
@@ -237,9 +316,12 @@ impl Dialogue {
         *left -= taken;
         let mut at = from;
         while at < bytes.len() {
-            match self.session.client(&bytes[at..], &mut context.stores.lines) {
-                ClientEvent::Text(len) | ClientEvent::Dot(len) | ClientEvent::Smuggling(len) => at += len,
-                // The end of data; nothing else can come in content.
+            match self.session.client(&bytes[at..], AuthLines::default(), &mut context.stores.lines) {
+                ClientEvent::Text(len)
+                | ClientEvent::Dot(len)
+                | ClientEvent::Smuggling(len)
+                | ClientEvent::Chunk(len, false) => at += len,
+                // The end of data, or of the chunk; nothing else can come in content.
                 _ => return self.closed(0, reply, context),
             }
         }

@@ -8,19 +8,25 @@
 //! | file | what |
 //! | --- | --- |
 //! | `client.rs` | command lines and what they may not be |
+//! | `protocol.rs` | what the protocol itself says of them |
+//! | `conduct.rs` | junk, failed logins, time |
 //! | `content.rs` | messages: counted, refused, swallowed |
 //! | `reading.rs` | messages: read as MIME, judged |
 //! | `server.rs` | replies, keywords |
+//! | `tls_memory.rs` | servers that have offered STARTTLS |
 //! | `report.rs` | decisions and transactions as records |
 //! | `stores.rs` | what busy sessions borrow from their worker |
 
 mod client;
+mod conduct;
 mod content;
+mod protocol;
 mod reading;
 mod report;
 mod server;
 mod state;
 mod stores;
+mod tls_memory;
 
 use core::time::Duration;
 
@@ -32,6 +38,7 @@ use crate::unit::Instant;
 use crate::verdict::{Facts, Rules};
 
 pub use stores::{Limits, Stores};
+pub use tls_memory::{TLS_MEMORY, TLS_SERVERS};
 
 /// How much of the bytes just given may leave, and what the session needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +59,9 @@ pub enum Next {
     /// The octets beyond `forward` cannot be judged before the other side has spoken (what follows DATA
     /// depends on the reply to it). Drop them unacknowledged; their sender sends them again.
     Wait,
+    /// The same, but an honest client sends them so early (BDAT behind the commands it depends on): they may be kept, and given
+    /// again when the server has spoken, so that their sender need not send them again.
+    Keep,
     /// From now on no octet of either direction needs judging (an accepted STARTTLS).
     Opaque,
     /// Refused. Everything beyond `forward` was swallowed. The server gets none of it and is reset at
@@ -121,6 +131,13 @@ pub struct Dialogue {
     audit: Option<Box<report::Audit>>,
     /// The client spoke before its turn, which was reported.
     early: bool,
+    /// Its octets were given back to be kept.
+    keeps: bool,
+    /// Mechanisms were overwritten in the line of the server under way.
+    mechanisms_masked: bool,
+    /// The reply to EHLO under way offers STARTTLS.
+    offers_tls: bool,
+    conduct: conduct::Conduct,
 }
 
 const CLIENT: usize = 0;
@@ -142,13 +159,19 @@ impl Dialogue {
             content: content::Content::default(),
             audit: None,
             early: false,
+            keeps: false,
+            mechanisms_masked: false,
+            offers_tls: false,
+            conduct: conduct::Conduct::default(),
         }
     }
 
-    /// Octets the client sent, in order, each once (again after [`Next::Wait`]). May be called without any, to let time pass.
+    /// Octets the client sent, in order, each once (again after [`Next::Wait`] and [`Next::Keep`]). May be called without any, to let time pass.
     pub fn client<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
         context.journal.set_enhanced(self.enhanced_status_codes());
+        let overdue = if self.gate == Gate::Open { self.overdue(context) } else { None };
         let passage = match self.gate {
+            _ if overdue.is_some() => overdue.unwrap_or(Passage { forward: 0, next: Next::Go }),
             Gate::Open => self.hear_client(bytes, context),
             Gate::Opaque => Passage { forward: bytes.len(), next: Next::Opaque },
             Gate::Drain { reply, until } if context.now >= until => self.closed(0, reply, context),
@@ -157,8 +180,11 @@ impl Dialogue {
             Gate::Closed(reply) => Passage { forward: 0, next: Next::Close(reply) },
         };
         debug_assert!(passage.forward <= bytes.len());
-        let accepted = if passage.next == Next::Wait { passage.forward } else { bytes.len() };
+        self.keeps = passage.next == Next::Keep;
+        let waits = matches!(passage.next, Next::Wait | Next::Keep);
+        let accepted = if waits { passage.forward } else { bytes.len() };
         self.offsets[CLIENT] += accepted as u64;
+        self.keep_time(context.now);
         passage
     }
 
@@ -242,6 +268,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Dialogue>() <= 400, "{}", size_of::<Dialogue>());
+        assert!(size_of::<Dialogue>() <= 456, "{}", size_of::<Dialogue>());
     }
 }

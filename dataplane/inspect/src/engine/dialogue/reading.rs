@@ -6,7 +6,7 @@ use super::Context;
 use super::report::{self, Judged};
 use crate::counter::Counters;
 use crate::event::{Action, Journal, Kind, ReplyCode};
-use crate::mime::{Field, Message, NoRoom, Sink};
+use crate::mime::{Field, Message, NoRoom, Plain, Sink, plain};
 use crate::scan::{CriterionSet, Matcher, NoStream, StreamId};
 use crate::shelf::Shelf;
 use crate::smtp::signature::{self, Seen};
@@ -25,6 +25,17 @@ pub(super) struct Reading {
     pub past_header: bool,
     /// What was found in header fields and in text.
     found: CriterionSet,
+    /// What readers may differ about.
+    pub odd: Odd,
+}
+
+/// What readers of a message may differ about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Odd {
+    /// How it is divided, or decoded.
+    pub ambiguous: bool,
+    /// Which of two fields counts.
+    pub duplicate: bool,
 }
 
 impl Reading {
@@ -34,6 +45,7 @@ impl Reading {
         self.in_text = false;
         self.past_header = false;
         self.found = CriterionSet::EMPTY;
+        self.odd = Odd::default();
     }
 
     /// The next octets, without dot-stuffing.
@@ -92,6 +104,7 @@ impl Reading {
             in_text: &mut self.in_text,
             past_header: &mut self.past_header,
             found: &mut self.found,
+            odd: &mut self.odd,
             result: Ok(()),
         };
         let read = read(&mut self.message, &mut context.stores.fields, &mut judge);
@@ -115,6 +128,7 @@ struct Judge<'a, X> {
     in_text: &'a mut bool,
     past_header: &'a mut bool,
     found: &'a mut CriterionSet,
+    odd: &'a mut Odd,
     result: Result<(), ReplyCode>,
 }
 
@@ -144,8 +158,17 @@ impl<X: Matcher> Judge<'_, X> {
         {
             let reply = ReplyCode::Policy;
             let judged = Judged { signature: Some(id), ..self.octets(field) };
+            self.counters.signature(id);
             report::decision(self.journal, Kind::SmtpSignature, &judged, None, Action::Close, Some(reply));
             self.result = Err(reply);
+        }
+    }
+
+    /// Looks at a field with the names that it has in the form of RFC 2231 in the plain one.
+    fn look_at_names(&mut self, field: &[u8], seen: impl Fn(&[u8]) -> Seen<'_>) {
+        let mut buffer = [0; size_of::<Plain>()];
+        if let Some(plain) = plain(field, &mut buffer) {
+            self.look(&seen(plain), field);
         }
     }
 
@@ -181,10 +204,24 @@ impl<X: Matcher> Sink for Judge<'_, X> {
             self.judge(&seen, self.octets(field));
         }
         self.look(&Seen::Field(field), field);
+        if may_name(field) {
+            self.look_at_names(field, |plain| Seen::Field(plain));
+        }
     }
 
     fn part_field(&mut self, field: &[u8]) {
         self.look(&Seen::PartField(field), field);
+        if may_name(field) {
+            self.look_at_names(field, |plain| Seen::PartField(plain));
+        }
+    }
+
+    fn ambiguous(&mut self) {
+        self.encoding(b"", true);
+    }
+
+    fn duplicate(&mut self) {
+        self.odd.duplicate = true;
     }
 
     fn header_end(&mut self, len: u64) {
@@ -197,7 +234,13 @@ impl<X: Matcher> Sink for Judge<'_, X> {
 
     fn content_type(&mut self, value: &[u8]) {
         if self.result.is_ok() && self.rules.asks(Region::ContentType) {
-            let hits = self.block(Region::ContentType, value);
+            let mut hits = self.block(Region::ContentType, value);
+            if memchr::memchr(b'*', value).is_some() {
+                let mut buffer = [0; size_of::<Plain>()];
+                if let Some(plain) = plain(value, &mut buffer) {
+                    hits.union(&self.block(Region::ContentType, plain));
+                }
+            }
             let mut seen = Observation::default();
             seen.scanned(self.rules, Region::ContentType, &hits);
             self.judge(&seen, self.octets(value));
@@ -205,6 +248,7 @@ impl<X: Matcher> Sink for Judge<'_, X> {
     }
 
     fn encoding(&mut self, token: &[u8], ambiguous: bool) {
+        self.odd.ambiguous |= ambiguous;
         let seen = self.rules.encoding(token, ambiguous);
         self.judge(&seen, self.octets(token));
     }
@@ -237,6 +281,12 @@ impl<X: Matcher> Sink for Judge<'_, X> {
             self.found_in_text(&hits);
         }
     }
+}
+
+/// Whether a field may name a file in the form of RFC 2231.
+fn may_name(field: &[u8]) -> bool {
+    field.get(..8).is_some_and(|head| head.eq_ignore_ascii_case(b"Content-"))
+        && memchr::memchr(b'*', field).is_some()
 }
 
 /// Scans octets as a whole.

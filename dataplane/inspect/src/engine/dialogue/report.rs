@@ -91,6 +91,9 @@ impl<X> Context<'_, X> {
         action: Action,
         reply: Option<ReplyCode>,
     ) {
+        if let Some(id) = judged.signature {
+            self.counters.signature(id);
+        }
         decision(self.journal, kind, judged, cause, action, reply);
     }
 

@@ -2,14 +2,14 @@
 
 use super::Next;
 use super::report::{self, Judged};
-use super::{Context, Dialogue, Gate, Passage, SERVER};
+use super::{CLIENT, Context, Dialogue, Gate, Passage, SERVER};
 use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
 use crate::rewrite::mask;
 use crate::scan::Matcher;
 use crate::smtp::line::without_end;
 use crate::smtp::reply::REPLY_LINE_LIMIT;
-use crate::smtp::{Answer, Answered, ServerEvent, word};
+use crate::smtp::{Answer, Answered, ServerEvent, sasl, word};
 use crate::unit::Direction;
 use crate::verdict::{Outcome, Rules};
 
@@ -114,11 +114,47 @@ impl Dialogue {
         let Some(text) = line.get(TEXT..) else { return };
         let keyword = word(text);
         let complete = keyword.end < text.len() && (!keyword.is_empty() || text[keyword.end] != b'\r');
-        let Some(illegal) = rules.keywords().illegal_from(&text[keyword.clone()], complete) else { return };
+        let Some(illegal) = rules.keywords().illegal_from(&text[keyword.clone()], complete) else {
+            return self.mask_mechanisms(piece, rules);
+        };
         let from = (TEXT + keyword.start + illegal).max(start);
         if from <= TEXT + keyword.end && from < without_end(line).len() {
             self.masking[SERVER] = Some(keyword.len() as u16);
             mask::keyword(&mut piece[from - start..]);
+        }
+    }
+
+    /// Overwrites the mechanisms of an AUTH line that must not be used, as far as they are in this piece of it: whole, or from the
+    /// letter on that completes them.
+    fn mask_mechanisms(&mut self, piece: &mut [u8], rules: &Rules) {
+        let start = self.session.reply_line_len() as usize - piece.len();
+        let mut done = start;
+        loop {
+            let line = self.session.reply_line(piece);
+            let known = line.len();
+            let Some(text) = line.get(TEXT..) else { return };
+            let keyword = word(text);
+            if keyword.end == text.len() || !text[keyword].eq_ignore_ascii_case(b"AUTH") {
+                return;
+            }
+            let next = sasl::mechanisms(text).find_map(|at| {
+                let (from, end) = (TEXT + at.start, TEXT + at.end);
+                let name = &text[at.clone()];
+                let illegal = rules.mechanisms().illegal_from(name, at.end < text.len())?;
+                let from = if from >= start { from } else { from + illegal };
+                (end > done).then_some((from.max(done), end))
+            });
+            let Some((from, end)) = next else {
+                // Of what is beyond nothing is known.
+                if known < start + piece.len() {
+                    mask::keyword(&mut piece[known.max(start) - start..]);
+                    self.mechanisms_masked = true;
+                }
+                return;
+            };
+            mask::keyword(&mut piece[from - start..end - start]);
+            self.mechanisms_masked = true;
+            done = end;
         }
     }
 
@@ -131,12 +167,16 @@ impl Dialogue {
         context: &mut Context<'_, X>,
     ) -> Result<(), Refusal> {
         if self.session.reply_line_len() > REPLY_LINE_LIMIT {
-            context.anomaly(Anomaly::ReplyLineTooLong, Direction::ServerToClient, here);
+            self.conduct.anomaly(Anomaly::ReplyLineTooLong, Direction::ServerToClient, here, context);
         }
         if keyword {
             self.keyword(piece, here, context).map_err(|reply| Refusal { reply, passes: false })?;
         }
-        let Some(answer) = self.session.reply(&mut context.stores.lines) else { return Ok(()) };
+        let answer = self.session.reply(&mut context.stores.lines);
+        if self.session.reply_is_odd() {
+            self.conduct.anomaly(Anomaly::OddReplyCode, Direction::ServerToClient, here, context);
+        }
+        let Some(answer) = answer else { return Ok(()) };
         report::count_reply(context.counters, answer.code);
         self.answered(answer, here, context)
     }
@@ -162,16 +202,25 @@ impl Dialogue {
         }
         let name = &text[at.clone()];
         let judged = Judged::octets(Direction::ServerToClient, here - start as u64, text);
+        // Whether the client is shown it or not.
+        self.offers_tls |= name.eq_ignore_ascii_case(b"STARTTLS");
+        let mechanisms_masked = core::mem::take(&mut self.mechanisms_masked);
 
         let cause = if rules.is_legal_keyword(name) {
             let seen = rules.keyword(name);
             match rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted))
             {
+                Outcome::Pass if rules.is_denied(name) => None,
                 Outcome::Pass | Outcome::Allow => {
                     // A refusal that is only still to be said keeps the form it was reported in.
                     if self.gate == Gate::Open {
                         self.session.advertise(piece, TEXT + at.start..TEXT + at.end);
                         context.journal.set_enhanced(self.enhanced_status_codes());
+                    }
+                    self.mask_mechanisms(piece, rules);
+                    if core::mem::take(&mut self.mechanisms_masked) || mechanisms_masked {
+                        context.counters.smtp_masked_keywords += 1;
+                        context.decision(Kind::SmtpEhloMasked, &judged, None, Action::Mask, None);
                     }
                     return Ok(());
                 }
@@ -216,11 +265,32 @@ impl Dialogue {
     ) -> Result<(), Refusal> {
         match answer.to {
             Answered::Plain | Answered::StartTls => {}
+            Answered::Greeted => {
+                let offered = core::mem::take(&mut self.offers_tls);
+                if let Some(server) = context.journal.flow().map(|flow| flow.server)
+                    && context.stores.tls.greeted(server, offered, context.now)
+                {
+                    self.conduct.anomaly(Anomaly::StartTlsStripped, Direction::ServerToClient, here, context);
+                }
+                report::forget(&mut self.audit, &mut self.facts, context);
+            }
             Answered::Forgotten => report::forget(&mut self.audit, &mut self.facts, context),
-            Answered::Data => self.begin_content(),
+            Answered::AuthFailed => {
+                if let Some(passed) = self.conduct.auth_failed(context.rules)
+                    && self.gate == Gate::Open
+                {
+                    let judged = passed.judged(self.offsets[CLIENT]);
+                    context.decision(Kind::SmtpLimit, &judged, None, Action::Close, Some(passed.reply));
+                    return Err(Refusal { reply: passed.reply, passes: true });
+                }
+            }
+            Answered::Data => self.begin_content(self.offsets[CLIENT]),
+            // What was read of the message is forgotten, as the server does.
+            Answered::ChunkRefused => self.content.end(context),
             Answered::EndOfData => {
                 if matches!(answer.code, 200..300) {
                     context.counters.smtp_messages += 1;
+                    self.conduct.message();
                 }
                 report::message_answered(&mut self.audit, answer.code, context);
             }
@@ -240,14 +310,16 @@ impl Dialogue {
                 }
             }
             Answered::Unsolicited => {
-                context.anomaly(Anomaly::UnsolicitedReply, Direction::ServerToClient, here);
+                self.conduct.anomaly(Anomaly::UnsolicitedReply, Direction::ServerToClient, here, context);
             }
             Answered::OutOfStep => {
                 context.anomaly(Anomaly::UnsolicitedReply, Direction::ServerToClient, here);
                 let judged = Judged::at(Direction::ServerToClient, here);
                 let reply = ReplyCode::OutOfSync;
                 context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
-                return Err(Refusal { reply, passes: false });
+                // What a server says that gives up in the middle of a chunk (421 above all) is what its client asks for.
+                let passes = self.session.in_chunk() && answer.code >= 400;
+                return Err(Refusal { reply, passes });
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::reading::Reading;
 use super::report::Audit;
+use super::tls_memory::TlsMemory;
 use crate::mime::Field;
 use crate::shelf::Shelf;
 use crate::smtp::Line;
@@ -34,6 +35,7 @@ pub struct Stores {
     pub(super) messages: Shelf<Reading>,
     pub(super) fields: Shelf<Field>,
     pub(super) audits: Shelf<Audit>,
+    pub(super) tls: TlsMemory,
 }
 
 impl Stores {
@@ -45,6 +47,7 @@ impl Stores {
             messages: Shelf::new(limits.messages),
             fields: Shelf::new(limits.fields),
             audits: Shelf::new(limits.audits),
+            tls: TlsMemory::default(),
         }
     }
 

@@ -11,7 +11,7 @@ pub struct Extension {
     pub mail: usize,
     /// Octets that a RCPT line may be longer because of it.
     pub rcpt: usize,
-    /// The Cisco ESMTP firewall document lists it as supported (BINARYMIME too, but that needs CHUNKING, which is not).
+    /// The Cisco ESMTP firewall document lists it as supported.
     pub supported: bool,
 }
 
@@ -37,7 +37,7 @@ pub const EXTENSIONS: [Extension; 30] = [
     // RFC 1870.
     supported("SIZE", 26, 0),
     // RFC 3030.
-    extension("BINARYMIME", 16, 0),
+    supported("BINARYMIME", 16, 0),
     // RFC 1845.
     extension("CHECKPOINT", 0, 0),
     // RFC 3030.
@@ -74,6 +74,9 @@ pub const EXTENSIONS: [Extension; 30] = [
     extension("VERB", 0, 0),
     extension("VRFY", 0, 0),
 ];
+
+/// Where PIPELINING stands in [`EXTENSIONS`].
+const PIPELINING: usize = 5;
 
 /// Octets of other keywords that are remembered of a reply, each with a blank behind it. Exchange, the server with
 /// the most, has 66. Parameters of keywords beyond it are refused as those of keywords that were not offered.
@@ -125,6 +128,12 @@ impl Advertised {
     #[must_use]
     pub fn has(&self, keyword: &str) -> bool {
         known(keyword.as_bytes()).is_some_and(|index| self.known & (1 << index) != 0)
+    }
+
+    /// Whether PIPELINING is offered; asked about every command of a group.
+    #[must_use]
+    pub fn takes_groups(&self) -> bool {
+        self.known & (1 << PIPELINING) != 0
     }
 
     /// The place of an unknown keyword among those that are offered, below [`PRIVATE_LIMIT`] / 2.
@@ -205,6 +214,10 @@ mod tests {
         assert_eq!(advertised.private(&[b'X'; 40]), None, "no room, and nothing of it");
         assert_eq!(advertised.private(b""), None);
         advertised.add(b"XLAST");
+        assert_eq!(EXTENSIONS[PIPELINING].keyword, "PIPELINING");
+        assert!(!advertised.takes_groups());
+        advertised.add(b"Pipelining");
+        assert!(advertised.takes_groups());
         assert_eq!(advertised.private(b"XLAST"), Some(7));
     }
 }

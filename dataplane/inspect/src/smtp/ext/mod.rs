@@ -11,4 +11,5 @@ mod parameter;
 mod value;
 
 pub use advertised::{Advertised, EXTENSIONS, Extension, PRIVATE_LIMIT};
-pub use parameter::{Invalid, PARAMETERS, Parameter, Scope, Wrong, check};
+pub use parameter::{Invalid, PARAMETERS, Parameter, Scope, Wrong, check, is_binary};
+pub(super) use value::xtext as is_xtext;

@@ -58,7 +58,10 @@ pub const PARAMETERS: [Parameter; 22] = [
     supported(Verb::Mail, "SIZE", value::size, &["SIZE"]),
     // RFC 6531, 3.1: who offers SMTPUTF8 takes 8BITMIME.
     supported(Verb::Mail, "BODY", value::body, &["8BITMIME", "SMTPUTF8"]),
-    Parameter { besides: Some("CHUNKING"), ..row(Verb::Mail, "BODY", value::binary_body, &["BINARYMIME"]) },
+    Parameter {
+        besides: Some("CHUNKING"),
+        ..supported(Verb::Mail, "BODY", value::binary_body, &["BINARYMIME"])
+    },
     supported(Verb::Mail, "RET", value::ret, &["DSN"]),
     supported(Verb::Mail, "ENVID", value::envid, &["DSN"]),
     supported(Verb::Mail, "AUTH", value::auth, &["AUTH"]),
@@ -121,6 +124,14 @@ pub fn check(line: &[u8], verb: Verb, scope: Scope, advertised: &Advertised) -> 
         seen |= bits.map_err(|why| Invalid { at: range, why })?;
     }
     Ok(())
+}
+
+/// Whether a MAIL line, given without its CRLF, announces a binary message (RFC 3030, 3).
+#[must_use]
+pub fn is_binary(line: &[u8]) -> bool {
+    line[path::end(line)..]
+        .split(|byte| crate::smtp::command::is_blank(*byte))
+        .any(|word| word.eq_ignore_ascii_case(b"BODY=BINARYMIME"))
 }
 
 const _: () = assert!(PARAMETERS.len() + super::PRIVATE_LIMIT / 2 < 128);

@@ -163,7 +163,8 @@ fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
 }
 
-fn xtext(text: &[u8]) -> bool {
+/// RFC 3461, 4: xtext that is not empty.
+pub(in crate::smtp) fn xtext(text: &[u8]) -> bool {
     decoded(text, |byte| byte.is_some())
 }
 

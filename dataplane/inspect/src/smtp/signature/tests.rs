@@ -16,7 +16,15 @@ fn in_command(id: u16, text: &str, recipient_count: u32) -> bool {
     let path = path::path(line);
     found(
         id,
-        &Seen::Command { verb: Verb::new(word), word, line, len: line.len() + 2, path, recipient_count },
+        &Seen::Command {
+            verb: Verb::new(word),
+            word,
+            line,
+            len: line.len() + 2,
+            path,
+            recipient_count,
+            spam_recipients: 250,
+        },
     )
 }
 
@@ -28,6 +36,8 @@ fn both_tables_have_the_same_rows() {
 #[test]
 fn commands() {
     let long = format!("MAIL FROM:<a@b> SOLICIT={}", "a".repeat(975));
+    let brackets = format!("RCPT TO:{} a@b", "<>".repeat(10));
+    let comment = format!("MAIL FROM:<({})a@b>", "c".repeat(128));
     let cases: &[(u16, &str, bool)] = &[
         (3100, "MAIL FROM:<x|/bin/sh>", true),
         (3100, "RCPT TO:<root@localhost| /bin/sed>", true),
@@ -83,6 +93,22 @@ fn commands() {
         (7006, "AUTH LOGIN", false),
         (7007, "RCPT TO:<../../../../etc/bash_completion.d@localhost>", true),
         (7007, "RCPT TO:<a/b@c>", false),
+        (7007, "MAIL FROM:<../a@b>", false),
+        (7005, "EHLO ${${lower:j}ndi:ldap://x}", true),
+        (7005, "EHLO ${${::-j}${::-n}di:ldap://x}", true),
+        (7005, "RCPT TO:<\"${lower:x}\"@b>", false),
+        (7008, &brackets, true),
+        (7008, &brackets[..brackets.len() - 10], false),
+        (7008, "MAIL FROM:<>", false),
+        (7008, "RCPT TO:<(((((((((x)))))))))a@b>", true),
+        (7008, "RCPT TO:<((((((((x))))))))a@b>", false),
+        (7008, &comment, true),
+        (7008, "RCPT TO:<(a comment)a@b>", false),
+        (7008, "RCPT TO:<\"((((((((((\"@b>", false),
+        (7009, "X-LINK2STATE FIRST CHUNK={aaaa", true),
+        (7009, "x-link2state last chunk=1", true),
+        (7009, "X-LINK2STATE", false),
+        (7009, "NOOP CHUNK=", false),
     ];
     for (id, line, expected) in cases {
         assert_eq!(in_command(*id, line, 1), *expected, "{id} {line}");
@@ -121,6 +147,13 @@ fn fields() {
         (7004, "Subject: what f() { does", false),
         (7005, "X-Any: a ${jndi:ldap://x} b", true),
         (7005, "X-Any: jndi", false),
+        (7005, "Subject: ${${upper:j}ndi:rmi://x}", true),
+        (7005, "Subject: set ${env:HOME} first", false),
+        (7008, &format!("From: {}(x)", "<>".repeat(8)), true),
+        (7008, &format!("Cc: {}", "<>".repeat(7)), false),
+        (7008, &format!("Subject: {}", "<>".repeat(80)), false),
+        (7008, &format!("To: {}a@b{}", "(".repeat(9), ")".repeat(9)), true),
+        (7008, &format!("To: {}", "a@b (A Person), ".repeat(100)), false),
     ];
     for (id, field, expected) in own {
         assert_eq!(found(*id, &Seen::Field(field.as_bytes())), *expected, "{id} {field}");
@@ -140,4 +173,13 @@ fn only_what_is_on_is_looked_for() {
     assert_eq!(find(&all, u32::MAX), Some(3107));
     assert_eq!(find(&all, !(1 << 7)), Some(7005));
     assert_eq!(find(&all, 0), None);
+}
+
+#[test]
+fn the_mark_of_prescan_is_no_octet_of_an_address() {
+    let overflows = |field: &[u8]| found(7008, &Seen::Field(field));
+    assert!(overflows(b"From: a\\\xff\\\xff@b"));
+    assert!(overflows(b"To: \xff\\"));
+    assert!(!overflows(b"From: Lo\xffs <a@b>"));
+    assert!(!overflows(b"X-Other: \\\xff"));
 }
