@@ -1,4 +1,4 @@
-//! Measures on the wire: real sockets, network namespaces, the programs themselves. `bench/live` makes them; here they are
+//! Measures on the wire: real sockets, network namespaces, the programs themselves. `bench/network/live.py` makes them; here they are
 //! asked for and taken over.
 
 use std::path::Path;
@@ -33,7 +33,7 @@ impl Measure {
     }
 }
 
-/// What `bench/live` prints.
+/// What `bench/network/live.py` prints.
 #[derive(Debug, Deserialize)]
 struct Said {
     /// Why nothing was measured.
@@ -57,25 +57,28 @@ struct SaidRow {
 /// Measures.
 ///
 /// # Errors
-/// When `bench/live` could not be run, or does not say what it should.
+/// When `bench/network/live.py` could not be run, or does not say what it should.
 pub fn run(measure: Measure, scale: Scale) -> Result<Section, String> {
-    let root =
-        std::env::var("POSTERN_ROOT").map_err(|_| "POSTERN_ROOT is not set: use bench/run".to_owned())?;
-    let mut command = Command::new(Path::new(&root).join("deploy/python"));
-    command.arg(Path::new(&root).join("bench/live")).arg(measure.word());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut command = Command::new(root.join("deploy/python"));
+    command.arg(root.join("bench/network/live.py")).arg(measure.word());
     if scale.is_quick {
         command.arg("--quick");
     }
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| format!("bench/live: {error}"))?;
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("bench/network/live.py: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        return Err(format!("bench/live {}: {}", measure.word(), output.status));
+        return Err(format!("bench/network/live.py {}: {}", measure.word(), output.status));
     }
     section(measure, &text)
 }
 
 fn section(measure: Measure, text: &str) -> Result<Section, String> {
-    let said: Said = serde_json::from_str(text).map_err(|error| format!("bench/live: {error}: {text}"))?;
+    let said: Said =
+        serde_json::from_str(text).map_err(|error| format!("bench/network/live.py: {error}: {text}"))?;
     let title = match &said.skipped {
         Some(why) => format!("{}: skipped, {why}", measure.word()),
         None => format!("{}: network namespaces joined by veth, on this machine's cores", measure.word()),

@@ -205,8 +205,8 @@ fn count_instructions(args: &InstructionArgs) -> Result<bool, String> {
         println!("{}", instructions::play(case)?);
         return Ok(true);
     }
-    let root = std::env::var_os("POSTERN_ROOT").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let baseline = args.baseline.clone().unwrap_or_else(|| root.join("bench/instructions.json"));
+    let committed = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json"));
+    let baseline = args.baseline.clone().unwrap_or_else(committed);
     let section = instructions::run(&baseline, args.bless)?;
     let report = Report { heading: "Postern bench: instructions".into(), sections: vec![section] };
     print!("{report}");

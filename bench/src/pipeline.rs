@@ -34,10 +34,10 @@ impl Scale {
     pub const fn sessions(self, profile: Profile) -> u64 {
         match (profile, self.is_quick) {
             (Profile::Small, false) => 24_000,
-            (Profile::Large | Profile::LargeText, false) => 300,
+            (Profile::Large | Profile::LargeText | Profile::LargeEncoded, false) => 300,
             (Profile::Pipelined | Profile::Attack, false) => 8_000,
             (Profile::Small, true) => 12_000,
-            (Profile::Large | Profile::LargeText, true) => 100,
+            (Profile::Large | Profile::LargeText | Profile::LargeEncoded, true) => 100,
             (Profile::Pipelined | Profile::Attack, true) => 2_500,
         }
     }
@@ -65,7 +65,8 @@ const BASELINES: usize = 6;
 /// When something could not be measured at all.
 pub fn run(scale: Scale, meter: Meter) -> Result<Vec<Section>, String> {
     let mut gateway = Gateway::new(meter, CHUNKS);
-    let profiles = [Profile::Small, Profile::LargeText, Profile::Large, Profile::Pipelined];
+    let profiles =
+        [Profile::Small, Profile::LargeText, Profile::LargeEncoded, Profile::Large, Profile::Pipelined];
     profiles.into_iter().map(|profile| section(profile, scale, &mut gateway)).collect()
 }
 
@@ -74,13 +75,20 @@ fn section(profile: Profile, scale: Scale, gateway: &mut Gateway) -> Result<Sect
     let mut copier = Copier::default();
     let mut scanners = [Scanner::new(TARGETS[0], PATTERN_COUNT)?, Scanner::new(TARGETS[1], PATTERN_COUNT)?];
     let mut subjects = Vec::new();
+    let is_decoded = profile == Profile::LargeEncoded;
     for rules in RULES {
+        let is_body = matches!(rules, Rules::Patterns(Target::Body, _));
+        let rules = if is_decoded && is_body { Rules::Decoded(PATTERN_COUNT) } else { rules };
         subjects.push(Contender::new(rules)?);
     }
     let mut faults = Vec::new();
     let planted = [trace.planted.bodies, trace.planted.senders];
     let samples = in_turn(scale.rounds(), BASELINES + RULES.len(), |contender, round| match contender {
         0 => Ok(copier.lap(&trace)),
+        1 if is_decoded => {
+            let scanned = scanners[0].decoding_lap(&trace).map_err(|error| error.to_string())?;
+            Ok(scanned.seconds)
+        }
         1 | 2 => {
             let scanned = scanners[contender - 1].stream_lap(&trace).map_err(|error| error.to_string())?;
             if scanned.hits != planted[contender - 1] {
@@ -100,6 +108,7 @@ pub(crate) fn title(command: &str, trace: &Trace) -> String {
     let what = match trace.profile {
         Profile::Small => "small mails, one a session",
         Profile::Large => "large mails, an attachment in base64, one a session",
+        Profile::LargeEncoded => "large mails, text in base64, decoded, one a session",
         Profile::LargeText => "large mails, the same octets as plain text, one a session",
         Profile::Pipelined => "pipelined sessions, 3 mails to 20 recipients",
         Profile::Attack => "attacks",
@@ -125,7 +134,9 @@ fn rows(trace: &Trace, samples: &[Samples], subjects: &[Contender]) -> Vec<Row> 
     row("memcpy".into(), &samples[0], trace.octet_count() as f64, " (frames)");
     for (index, target) in TARGETS.iter().enumerate() {
         let blocks = trace.payload_len as f64 / samples[3 + index].median() / 1e9;
-        let name = format!("raw Hyperscan, {PATTERN_COUNT} {} patterns", target.word());
+        let decodes = trace.profile == Profile::LargeEncoded && *target == Target::Body;
+        let raw = if decodes { "decode and scan alone" } else { "raw Hyperscan" };
+        let name = format!("{raw}, {PATTERN_COUNT} {} patterns", target.word());
         let more = format!(" (payload, streaming); a block a segment {blocks:.2} GB/s");
         row(name, &samples[1 + index], trace.payload_len as f64, &more);
     }
@@ -148,13 +159,15 @@ fn rows(trace: &Trace, samples: &[Samples], subjects: &[Contender]) -> Vec<Row> 
         // ratio to a matcher that scans everything says nothing.
         let reach = match (trace.profile, target) {
             (Profile::Small, Target::Body) => 0.35,
-            (Profile::LargeText, Target::Body) => 0.5,
+            (Profile::LargeText | Profile::LargeEncoded, Target::Body) => 0.5,
             (Profile::Pipelined, Target::Address) => 0.45,
             _ => continue,
         };
         let subject = &subjects[1 + index];
         let ratio = samples[1 + index].over(&samples[BASELINES + 1 + index]);
-        let name = format!("{word}: pipeline to raw Hyperscan, {} patterns", target.word());
+        let raw =
+            if trace.profile == Profile::LargeEncoded { "decode and scan alone" } else { "raw Hyperscan" };
+        let name = format!("{word}: pipeline to {raw}, {} patterns", target.word());
         let detail = format!("{}{}", ratio.spread(), subject.scanned(trace));
         let row = Row::new(name, "ratio", ratio.median(), detail).reaching(Reach::AtLeast(reach));
         rows.push(if subject.is_sound { row } else { row.void() });
@@ -208,12 +221,13 @@ impl Contender {
             Rules::Pinhole | Rules::Guarded => "not inspected".into(),
             Rules::Smtp => "no patterns".into(),
             Rules::Patterns(target, count) => format!("{count} {} patterns", target.word()),
+            Rules::Decoded(count) => format!("{count} body patterns, base64 decoded"),
         }
     }
 
     fn scanned(&self, trace: &Trace) -> String {
         match self.rules {
-            Rules::Patterns(..) => {
+            Rules::Patterns(..) | Rules::Decoded(_) => {
                 let share = self.scanned as f64 / trace.payload_len as f64 * 100.0;
                 format!(", {share:.0}% of the payload scanned")
             }
@@ -268,11 +282,12 @@ impl Contender {
         let usage = &self.subject.usage;
         self.scanned = usage.scanned_bytes.get() - scans.0;
         let hits = usage.hits.get() - scans.1;
-        if let Rules::Patterns(target, _) = self.rules {
-            let planted = match target {
-                Target::Body => trace.planted.bodies,
-                Target::Address => trace.planted.senders,
-            };
+        let planted = match self.rules {
+            Rules::Pinhole | Rules::Guarded | Rules::Smtp => None,
+            Rules::Patterns(Target::Body, _) | Rules::Decoded(_) => Some(trace.planted.bodies),
+            Rules::Patterns(Target::Address, _) => Some(trace.planted.senders),
+        };
+        if let Some(planted) = planted {
             if hits < planted {
                 found.push(format!("{hits} hits of {planted}, {} octets scanned", self.scanned));
             }

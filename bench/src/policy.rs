@@ -19,6 +19,8 @@ pub enum Rules {
     Patterns(Target, usize),
     /// Follows connections, and lets so many be half-open: [`crate::flood::HIGH`].
     Guarded,
+    /// The same over bodies, and over what is decoded of base64.
+    Decoded(usize),
 }
 
 /// A policy for sessions from its first port, `inside`, to its second, `outside`, compiled.
@@ -43,8 +45,8 @@ pub fn text(rules: Rules) -> String {
     // In this order, so that `inside` is the first port.
     let mut text = String::from("zone security inside\nzone security outside\n");
     let mut criteria = Vec::new();
-    match rules {
-        Rules::Pinhole => {}
+    let patterned = match rules {
+        Rules::Pinhole => None,
         Rules::Guarded => {
             let high = crate::flood::HIGH;
             let _ = write!(
@@ -52,9 +54,18 @@ pub fn text(rules: Rules) -> String {
                 "parameter-map type inspect guard\n max-incomplete low {} high {high}\n",
                 high - 100
             );
+            None
         }
-        Rules::Smtp => criteria.push("cmd verb EVIL".to_owned()),
-        Rules::Patterns(target, count) => {
+        Rules::Smtp => {
+            criteria.push("cmd verb EVIL".to_owned());
+            None
+        }
+        Rules::Patterns(target, count) => Some((target, count)),
+        Rules::Decoded(count) => Some((Target::Body, count)),
+    };
+    match patterned {
+        None => {}
+        Some((target, count)) => {
             for (map, some) in patterns(target, count).chunks(MAP_LIMIT).enumerate() {
                 // Writing to a string cannot fail.
                 let _ = writeln!(text, "parameter-map type regex bench{map}");
@@ -75,7 +86,11 @@ pub fn text(rules: Rules) -> String {
         for criterion in &criteria {
             let _ = writeln!(text, " match {criterion}");
         }
-        text += "policy-map type inspect smtp mail\n class type inspect smtp found\n  log\n";
+        text += "policy-map type inspect smtp mail\n";
+        if matches!(rules, Rules::Decoded(_)) {
+            text += " parameters\n  decode base64\n";
+        }
+        text += " class type inspect smtp found\n  log\n";
         action += "  service-policy smtp mail\n";
     }
     let _ = write!(
@@ -100,6 +115,7 @@ mod tests {
             Rules::Patterns(Target::Body, 100),
             Rules::Patterns(Target::Address, 100),
             Rules::Guarded,
+            Rules::Decoded(100),
         ];
         let databases = rules.map(|rules| {
             let artifact = artifact(rules).unwrap();
@@ -107,6 +123,6 @@ mod tests {
             Patterns::load(&artifact).unwrap();
             artifact.policy.smtp.first().map(|smtp| smtp.databases.len())
         });
-        assert_eq!(databases, [None, Some(0), Some(1), Some(2), None]);
+        assert_eq!(databases, [None, Some(0), Some(1), Some(2), None, Some(1)]);
     }
 }

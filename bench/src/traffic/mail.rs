@@ -258,6 +258,8 @@ pub fn plain(subject: &Subject<'_>, len: usize, seed: &mut Seed, out: &mut Vec<u
 pub enum Label {
     /// A binary file in base64.
     Base64,
+    /// Plain text in base64: a body rule looks at every letter of it where the policy says `decode base64`.
+    EncodedText,
     /// Plain text, as it stands: a body rule looks at every letter of it.
     Text,
 }
@@ -279,6 +281,7 @@ pub fn with_attachment(
     body(subject.planted, 600, seed, out);
     let (kind, encoding) = match label {
         Label::Base64 => ("application/octet-stream; name=\"report.bin\"", "base64"),
+        Label::EncodedText => ("text/plain; charset=us-ascii", "base64"),
         Label::Text => ("text/plain; charset=us-ascii", "7bit"),
     };
     out.extend(

@@ -45,6 +45,8 @@ pub enum Profile {
     /// The same octets as `Large`, but the attachment says that it is plain text
     #[value(skip)]
     LargeText,
+    /// The same, labelled as plain text in base64.
+    LargeEncoded,
     /// Three mails of 8 KB to 20 recipients each a session, pipelined
     Pipelined,
     /// Half honest; the others masked, refused, smuggling, in overlapping segments
@@ -59,6 +61,7 @@ impl Profile {
             Profile::Small => "small",
             Profile::Large => "large",
             Profile::LargeText => "large text",
+            Profile::LargeEncoded => "large encoded",
             Profile::Pipelined => "pipelined",
             Profile::Attack => "attack",
         }
@@ -67,7 +70,7 @@ impl Profile {
     /// Sessions at once.
     const fn breadth(self) -> usize {
         match self {
-            Profile::Large | Profile::LargeText => 64,
+            Profile::Large | Profile::LargeText | Profile::LargeEncoded => 64,
             Profile::Small | Profile::Pipelined | Profile::Attack => 256,
         }
     }
@@ -113,7 +116,9 @@ impl Traffic {
     pub fn new(profile: Profile, sessions: u64, seed: u64) -> Self {
         let seed = Seed::new(seed);
         let library = match profile {
-            Profile::Large | Profile::LargeText => mail::library(LIBRARY_LEN, &mut seed.part(u64::MAX)),
+            Profile::Large | Profile::LargeText | Profile::LargeEncoded => {
+                mail::library(LIBRARY_LEN, &mut seed.part(u64::MAX))
+            }
             _ => Vec::new(),
         };
         let breadth = profile.breadth().min(usize::try_from(sessions).unwrap_or(usize::MAX));
@@ -198,6 +203,7 @@ impl Traffic {
                 match self.profile {
                     Profile::Small => script.one_mail(Content::SMALL),
                     Profile::Large => script.one_mail(Content::Attachment(Label::Base64)),
+                    Profile::LargeEncoded => script.one_mail(Content::Attachment(Label::EncodedText)),
                     Profile::LargeText => script.one_mail(Content::Attachment(Label::Text)),
                     Profile::Pipelined => script.pipelined(),
                     Profile::Attack => attack::session(number, &mut seed.part(1), &mut script),
