@@ -123,7 +123,7 @@ def check_packages():
     for line in read("deploy", "packages.txt").splitlines():
         if line and not line.startswith("#"):
             package, group, *why = line.split()
-            if group not in ("build", "run", "lab", "test") or not why or package in seen:
+            if group not in ("build", "run", "lab", "test", "unpack") or not why or package in seen:
                 yield f"packages.txt: {line}"
             seen.add(package)
 

@@ -8,6 +8,7 @@
 pub mod baseline;
 pub mod flows;
 pub mod gateway;
+pub mod loss;
 pub mod machine;
 pub mod measure;
 pub mod patterns;

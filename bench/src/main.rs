@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use bench::pipeline::{self, Scale};
 use bench::table::Report;
 use bench::traffic::{self, Profile, Traffic};
-use bench::{flows, machine, stages};
+use bench::{flows, loss, machine, stages};
 use clap::{Args, Parser, Subcommand};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -56,6 +56,9 @@ enum Command {
     /// The cost of a frame, and of a session's memory, as sessions grow in number
     #[command(after_help = "Example:\n  bench/run flows --quick")]
     Flows(Common),
+    /// Goodput over a network that loses and overtakes, beside a kernel bridge; as root, not part of `all`
+    #[command(after_help = "Example:\n  bench/run loss --quick")]
+    Loss(Common),
     /// Make a capture of mail sessions
     #[command(
         after_help = "Example:\n  bench/run traffic --profile attack --sessions 1000 --seed 7 -o attack.pcap"
@@ -87,7 +90,8 @@ fn main() -> ExitCode {
         Command::All(common)
         | Command::Pipeline(common)
         | Command::Stages(common)
-        | Command::Flows(common) => measure(&command, common),
+        | Command::Flows(common)
+        | Command::Loss(common) => measure(&command, common),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -115,6 +119,9 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
     }
     if is_all || matches!(command, Command::Flows(_)) {
         report.sections.extend(flows::run(scale, allocations)?);
+    }
+    if matches!(command, Command::Loss(_)) {
+        report.sections.extend(loss::run(scale)?);
     }
     let stdout = io::stdout();
     write!(stdout.lock(), "{report}").map_err(|error| format!("standard output: {error}"))?;

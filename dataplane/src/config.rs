@@ -78,8 +78,9 @@ socket, 2 on wrong usage.";
 fn run_help() -> String {
     format!(
         "{RUN_EXAMPLE}\n\nThe file of --config is TOML. It may hold the options above under their names (`policy`, `ports`, \
-         `workers`, `cores`, `mode`, `steering`, `on_failure`, `checksum`, `metrics`, `control`, `events`, `syslog`, \
-         `drain_seconds`); what the command line says counts. Its limits, with their defaults:\n\n{}",
+         `workers`, `cores`, `mode`, `steering`, `on_failure`, `unknown_sessions`, `checksum`, `metrics`, `control`, \
+         `events`, `syslog`, `drain_seconds`); what the command line says counts. Its limits, with their \
+         defaults:\n\n{}",
         documentation()
     )
 }
@@ -110,6 +111,9 @@ pub struct RunArgs {
     /// What becomes of traffic when no worker runs: dropped, or bridged uninspected [default: closed]
     #[arg(long, value_enum)]
     pub on_failure: Option<OnFailure>,
+    /// What becomes of sessions that began before the gateway did: dropped, or passed uninspected [default: drop]
+    #[arg(long, value_enum)]
+    pub unknown_sessions: Option<UnknownSessions>,
     /// Whether received checksums are verified or taken as right [default: verify]
     #[arg(long, value_enum)]
     pub checksum: Option<Checksum>,
@@ -262,6 +266,17 @@ pub enum OnFailure {
     Open,
 }
 
+/// What becomes of sessions that began before the gateway did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownSessions {
+    /// They are dropped; their clients start again
+    #[default]
+    Drop,
+    /// They pass until they end, uninspected and reported
+    Pass,
+}
+
 /// What is done with received checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
@@ -335,6 +350,7 @@ struct File {
     mode: Option<Mode>,
     steering: Option<Steering>,
     on_failure: Option<OnFailure>,
+    unknown_sessions: Option<UnknownSessions>,
     checksum: Option<Checksum>,
     metrics: Option<String>,
     control: Option<PathBuf>,
@@ -361,6 +377,8 @@ pub struct RunConfig {
     pub steering: Steering,
     /// What becomes of traffic when no worker runs.
     pub on_failure: OnFailure,
+    /// What becomes of sessions that began before the gateway did.
+    pub unknown_sessions: UnknownSessions,
     /// What is done with received checksums.
     pub checksum: Checksum,
     /// Address of the metrics page.
@@ -411,6 +429,7 @@ impl RunConfig {
             mode: args.mode.or(file.mode).unwrap_or_default(),
             steering: args.steering.or(file.steering).unwrap_or_default(),
             on_failure: args.on_failure.or(file.on_failure).unwrap_or_default(),
+            unknown_sessions: args.unknown_sessions.or(file.unknown_sessions).unwrap_or_default(),
             checksum: args.checksum.or(file.checksum).unwrap_or_default(),
             metrics: match (args.metrics, file.metrics) {
                 (None, Some(text)) => {
@@ -460,8 +479,8 @@ mod tests {
         for (name, options) in [
             (
                 "run",
-                "--policy --port --workers --cores --mode --steering --on-failure --checksum --metrics --control --events --syslog \
-                 --drain-seconds --config",
+                "--policy --port --workers --cores --mode --steering --on-failure --unknown-sessions --checksum --metrics \
+                 --control --events --syslog --drain-seconds --config",
             ),
             ("replay", "--policy --in --out --events --zone --checksum"),
             ("show", "--control --json policy interfaces sessions zone-pair statistics all"),
@@ -490,6 +509,7 @@ mod tests {
         let config = run(&["--policy", "p", "--port", "in=eth0", "--port", "out=eth1"]).unwrap();
         assert_eq!(config.worker_count, 1);
         assert_eq!((config.mode, config.on_failure, config.checksum), Default::default());
+        assert_eq!(config.unknown_sessions, UnknownSessions::Drop);
         assert_eq!(config.control, Path::new("/run/postern.sock"));
         assert_eq!(config.drain, Duration::from_secs(10));
         assert_eq!(config.limits, Limits::default());

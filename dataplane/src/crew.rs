@@ -7,12 +7,12 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use inspect::engine::{Config, Engine, GENERATION_LIMIT};
+use inspect::engine::{Config, Engine, GENERATION_LIMIT, Pickup};
 use sd_notify::NotifyState;
 
 use crate::backend::Backend;
 use crate::board::Board;
-use crate::config::{Checksum, RunConfig};
+use crate::config::{Checksum, RunConfig, UnknownSessions};
 use crate::gate::Gate;
 use crate::gateway::{LOOK, TEND, say};
 use crate::journal::ChannelSink;
@@ -271,12 +271,15 @@ impl Crew<'_> {
         let engine_config = Config {
             ports: self.sides,
             generation: editions.current().generation,
-            flow_limit: usize::try_from(limits.flow_limit).unwrap_or(usize::MAX),
             hash_key: random_key(),
             verify_checksums: self.config.checksum == Checksum::Verify,
+            pickup: match self.config.unknown_sessions {
+                UnknownSessions::Drop => Pickup::Drop,
+                UnknownSessions::Pass => Pickup::Pass,
+            },
             flow_id_start: number as u64 + 1,
             flow_id_step: u64::from(self.config.worker_count),
-            ..Config::default()
+            ..limits.engine()
         };
         let mut alarm = Alarm(reports.clone(), false);
         move || {

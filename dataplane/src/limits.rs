@@ -55,11 +55,23 @@ macro_rules! limits {
 
 limits! {
     flow_limit = 65536 in 16..=16777216, "sessions per worker":
-        "a further session is refused (postern_frames_total{reason=\"flow_table\"})";
+        "one that is over, half-open or of a greedy host makes room, else a further one is refused (postern_frames_total{reason=\"flow_table\"})";
     stream_limit = 16384 in 1..=4194304, "body scans per worker":
         "a further mail is refused with 421 (postern_matcher_streams_refused_total)";
     frame_count = 16384 in 1024..=4194304, "frames of memory per worker":
         "held frames are given up, their senders send them again (postern_umem_chunks)";
+    fragment_datagrams = 256 in 1..=4096, "datagrams per worker of which fragments are missing":
+        "the oldest is given up (postern_datagrams_evicted_total)";
+    fragment_datagrams_per_source = 16 in 1..=4096, "such datagrams from one address":
+        "its oldest is given up (postern_datagrams_evicted_total)";
+    fragments_per_datagram = 64 in 2..=8192, "fragments":
+        "the datagram is dropped (postern_anomalies_total{kind=\"ip_fragment_overflow\"})";
+    fragment_share = 16 in 2..=1024, "fragments may hold one in so many frames of memory":
+        "the oldest datagram is given up (postern_datagrams_evicted_total)";
+    fragment_timeout_seconds = 30 in 1..=120, "seconds from a datagram's first fragment to its last":
+        "the datagram is given up (postern_datagrams_expired_total)";
+    ttl_floor = 32 in 0..=255, "hops that a segment has left at least when it leaves":
+        "they are raised to it (postern_anomalies_total{kind=\"ip_low_ttl\"})";
     ring_len = 2048 in 64..=32768, "descriptors per ring, a power of two":
         "frames are lost before the gateway sees them (postern_port_rx_lost_total)";
     handover_len = 2048 in 64..=1048576, "frames that wait for a worker to take them over from others, per port":
@@ -79,6 +91,24 @@ limits! {
 }
 
 impl Limits {
+    /// What the core is given of them, all else as by default.
+    #[must_use]
+    pub fn engine(&self) -> inspect::engine::Config {
+        let size = |value| usize::try_from(value).unwrap_or(usize::MAX);
+        inspect::engine::Config {
+            flow_limit: size(self.flow_limit),
+            fragments: inspect::fragment::Limits {
+                datagrams: size(self.fragment_datagrams),
+                datagrams_per_source: size(self.fragment_datagrams_per_source),
+                fragments: size(self.fragments_per_datagram),
+                share: size(self.fragment_share),
+                timeout: std::time::Duration::from_secs(self.fragment_timeout_seconds),
+            },
+            ttl_floor: u8::try_from(self.ttl_floor).unwrap_or(u8::MAX),
+            ..inspect::engine::Config::default()
+        }
+    }
+
     /// Whether every value is within its range.
     ///
     /// # Errors
@@ -124,6 +154,15 @@ mod tests {
         let limits: Limits = table["limits"].clone().try_into().unwrap();
         assert_eq!(limits, Limits::default());
         assert_eq!(limits.check(), Ok(()));
+    }
+
+    #[test]
+    fn the_core_has_the_same_defaults() {
+        let (ours, theirs) = (Limits::default().engine(), inspect::engine::Config::default());
+        assert_eq!(
+            (ours.flow_limit, ours.fragments, ours.ttl_floor),
+            (theirs.flow_limit, theirs.fragments, theirs.ttl_floor)
+        );
     }
 
     #[test]

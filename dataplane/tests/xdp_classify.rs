@@ -319,6 +319,43 @@ fn a_policy_is_exchanged_as_a_whole_and_every_port_has_its_own_action() {
 }
 
 #[test]
+fn a_class_is_counted_where_it_decides() {
+    let mut policy = mail_only();
+    let side = &mut policy.ingress[0];
+    side.set_tcp(80, Action::Bridge);
+    side.set_tcp_class(25, 9);
+    side.set_tcp_class(80, 1);
+    side.set_tcp_class(65535, 255);
+    (side.udp_class, side.icmp_class, side.other_class) = (2, 3, 4);
+    let Some(mut program) = program(&policy, false) else { return };
+    let mut counted = |frame: &[u8]| {
+        let before = program.class_counts(255).unwrap();
+        program.try_frame(frame, 1).unwrap();
+        let after = program.class_counts(255).unwrap();
+        assert_eq!(after.len(), 255);
+        let grown =
+            (1..=u8::MAX).zip(before.iter().zip(&after)).filter(|(_, (before, after))| before != after);
+        let grown: Vec<(u8, u64, u64)> = grown
+            .map(|(class, (before, after))| (class, after.frames - before.frames, after.bytes - before.bytes))
+            .collect();
+        let others: Vec<_> =
+            grown.iter().filter(|(_, frames, bytes)| (*frames, *bytes) != (1, frame.len() as u64)).collect();
+        assert!(others.is_empty() && grown.len() <= 1, "{grown:?}");
+        grown.first().map_or(0, |(class, ..)| *class)
+    };
+    assert_eq!(counted(&v4(6, &tcp(40000, 80))), 1, "passed");
+    assert_eq!(counted(&v6(6, &tcp(40000, 80))), 1);
+    assert_eq!(counted(&v4(6, &tcp(40000, 65535))), 255, "dropped");
+    assert_eq!(counted(&v4(6, &tcp(40000, 25))), 0, "a worker's");
+    assert_eq!(counted(&v4(6, &tcp(40000, 81))), 0, "no class is known");
+    assert_eq!(counted(&v4(17, &[0; 8])), 2);
+    assert_eq!(counted(&v4(1, &[8, 0, 0, 0, 0, 0, 0, 0])), 3);
+    assert_eq!(counted(&v4(1, &[3, 4, 0, 0, 0, 0, 0, 0])), 0, "an error may be of any session");
+    assert_eq!(counted(&v4(47, &[0; 8])), 4);
+    assert_eq!(counted(&v6(47, &[0; 8])), 4);
+}
+
+#[test]
 fn icmp_has_an_action_for_errors() {
     let mut policy = mail_only();
     (policy.ingress[0].icmp, policy.ingress[0].icmp_error) = (Action::Drop, Action::Inspect);

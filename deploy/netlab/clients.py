@@ -144,7 +144,8 @@ class Step:
 
 
 class RawClient:
-    """A TCP client made of single frames, for what no honest stack sends. Speaks from the client's own IPv4 address.
+    """A TCP client made of single frames, for what no honest stack sends. Speaks from the client's own address, of the
+    server's family.
 
     The kernel there knows nothing of the connection and would reset it: it is kept quiet by a rule on what leaves, which
     frames sent through a packet socket do not pass."""
@@ -153,7 +154,7 @@ class RawClient:
         from .capture import Capture
         from .namespaces import CLIENT
 
-        self.me, self.peer = (CLIENT[0], source_port), (server, port)
+        self.me, self.peer = (CLIENT[":" in server], source_port), (server, port)
         client = network.client
         client.run(["ping", "-c1", "-W1", server], check=False)  # so that its address is resolved, when the policy lets a ping
         self._quiet = network.lose(client, f"leaving tcp sport {source_port} drop")
@@ -176,6 +177,15 @@ class RawClient:
         """Sends one segment at `seq` (default: the next one). Does not advance."""
         octets = payload.encode("latin-1") if isinstance(payload, str) else payload
         self._socket.send(packets.make_segment(self.ethernet, self.me, self.peer, self.seq if seq is None else seq, self.ack, flags, octets))
+
+    def frame(self, payload, flags=packets.ACK | packets.PSH, seq=None):
+        """The frame that `segment` would send."""
+        return packets.make_segment(self.ethernet, self.me, self.peer, self.seq if seq is None else seq, self.ack, flags, payload)
+
+    def put(self, *frames):
+        """Sends frames as they are."""
+        for frame in frames:
+            self._socket.send(frame)
 
     def connect(self, seconds=5.0):
         """The handshake and the banner, which it returns."""

@@ -1,4 +1,4 @@
-"""The mail servers of the field beside postfix: exim, opensmtpd, sendmail and aiosmtpd.
+"""The mail servers of the field beside postfix: exim, opensmtpd, sendmail, aiosmtpd and Haraka.
 
 Exim, opensmtpd and sendmail conflict with postfix as packages, so they are not installed: `deploy/install-packages --unpack`
 puts each into a folder of its own, and it runs from there. What such a program expects at a fixed place (its users, its
@@ -9,6 +9,7 @@ nobody else sees it.
 import glob
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -99,6 +100,8 @@ class MailServer:
     #: For tables.
     name = ""
     has_starttls = has_auth = has_pipelining = has_chunking = has_utf8 = has_dsn = False
+    #: Sessions that fail with it whatever stands between, and why.
+    fails = {}
 
     def __init__(self, namespace, directory, address):
         self.namespace, self.address = namespace, address
@@ -383,3 +386,30 @@ class Aiosmtpd(MailServer):
             raise NotHere("python3-aiosmtpd is not installed: deploy/install-packages test")
         self.prepare()
         return self.run([python, os.path.join(_HERE, "aiosmtpd_server.py"), self.address, self.mailbox, self.key, USER, PASSWORD])
+
+
+class Haraka(MailServer):
+    """Haraka, with STARTTLS. It is not in Debian; `tests/live/haraka/install` gets it."""
+
+    name = "haraka"
+    package = "haraka"
+    has_starttls = has_pipelining = has_utf8 = True
+    fails = {"exim": "exim sends QUIT and FIN right behind the end of data, and Haraka closes before it has answered"}
+
+    def start(self):
+        root = unpacked(self.package)
+        if root is None:
+            raise NotHere("Haraka is not here: tests/live/haraka/install target/servers/haraka")
+        self.prepare()
+        shutil.copytree(os.path.join(root, "node_modules", "Haraka", "config"), os.path.join(self.directory, "config"), dirs_exist_ok=True)
+        os.makedirs(os.path.join(self.directory, "queue"), exist_ok=True)
+        for name, text in {
+            "smtp.ini": f"listen={self.address}:25\nnodes=0\n",
+            "me": f"{HOSTNAME}\n",
+            "host_list": f"{DOMAIN}\n",
+            "plugins": "tls\nrcpt_to.in_host_list\nqueue/test\n",
+            "tls.ini": f"key={self.key}\ncert={self.key}\n",
+        }.items():
+            self.write(f"config/{name}", text)
+        program = os.path.join(root, "node_modules", "Haraka", "bin", "haraka")
+        return self.run(["env", f"TMPDIR={self.mailbox}", "node", program, "-c", self.directory])

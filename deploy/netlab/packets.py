@@ -131,6 +131,32 @@ def make_segment(ethernet, source, destination, seq, ack, flags, payload=b"", wi
     return ethernet[1] + ethernet[0] + words + struct.pack("!H", kind) + ip + tcp
 
 
+def make_fragments(frame, cuts, identification=7, last=True):
+    """The IP fragments of an untagged frame, cut at these places of its payload (multiples of 8); with `last=False` the
+    last one says, too, that others follow."""
+    is_v6 = frame[12:14] == b"\x86\xdd"
+    header, payload = (frame[14:54], frame[54:]) if is_v6 else (frame[14:34], frame[34:])
+    bounds, made = [0, *cuts, len(payload)], []
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        piece, more = payload[start:end], end < len(payload) or not last
+        if is_v6:
+            ip = header[:4] + struct.pack("!HBB", len(piece) + 8, 44, header[7]) + header[8:]
+            ip += struct.pack("!BBHI", header[6], 0, start | more, identification)
+        else:
+            ip = header[:2] + struct.pack("!HHH", 20 + len(piece), identification, start // 8 | more << 13) + header[8:10]
+            ip += b"\0\0" + header[12:]
+            ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+        made.append(frame[:14] + ip + piece)
+    return made
+
+
+def is_fragment(frame):
+    """Whether an untagged frame is an IP fragment."""
+    if frame[12:14] == b"\x86\xdd":
+        return frame[20] == 44
+    return frame[12:14] == b"\x08\x00" and struct.unpack_from("!H", frame, 20)[0] & 0x3FFF != 0
+
+
 def tags_of(frame):
     """Pairs of tag protocol and VLAN of an Ethernet frame, the outer one first."""
     found, at = [], 12

@@ -288,6 +288,49 @@ def _judge_bulk(result):
     return [(len(result.played) == 2, "smtp-source delivered every one to smtp-sink")]
 
 
+# ---------------------------------------------------------------- the shipped policy
+
+def _play_tls(stage):
+    before = len(stage.postfix.messages())
+    done = clients.swaks(stage.network.client, MX4, "--tls", data="Subject: Sealed\n\nNobody on the way reads this.\n")
+    return done.returncode, stage.postfix.wait_for_messages(before + 1)[before:]
+
+
+def _judge_tls(result):
+    status, arrived = result.played
+    client, server = _commands(result.at_client()), _commands(result.at_server())
+    return [
+        (status == 0 and len(arrived) == 1 and b"Nobody on the way" in arrived[0], "swaks was content, and its mail arrived"),
+        (b"STARTTLS" in client and b"STARTTLS" in server, "STARTTLS passed"),
+        (not any(line.startswith(b"MAIL") for line in client + server), "and behind it nobody could read a command"),
+    ]
+
+
+def _play_smuggling(stage):
+    before = len(stage.postfix.messages())
+    hidden = b"MAIL FROM:<boss@lab.example>\r\nRCPT TO:<bob@lab.example>\r\nDATA\r\nSubject: Pay at once\r\n\r\nThe boss\r\n.\r\n"
+    with Step(stage.network.client, MX4) as step:
+        step.read_reply()
+        for line in ("EHLO client.example", "MAIL FROM:<alice@example.org>", "RCPT TO:<bob@lab.example>", "DATA"):
+            step.say(line)
+        step.send(b"Subject: Harmless\r\n\r\nHello\n.\r\n" + hidden)
+        answer, ended = code(step.read_reply()), step.read_to_end()
+    time.sleep(0.3)
+    return answer, ended, len(stage.postfix.messages()) - before
+
+
+def _judge_smuggling(result):
+    answer, ended, arrived = result.played
+    server = result.at_server()
+    received = server.sent_by("C") if server else b""
+    return [
+        ((answer, ended) == (554, "closed"), f"the client was told {answer}, and the connection was {ended}"),
+        (server is not None and b"boss@" not in received and b"\n.\r\n" not in received, "the server saw neither the false end nor what stood behind it"),
+        (arrived == 0, "no mail arrived, where this postfix would have delivered two"),
+        (result.event(kind="SMTP_SMUGGLING", action="close"), "an event says what it was"),
+    ]
+
+
 # ---------------------------------------------------------------- fall back to HELO
 
 def _play_fallback(stage):
@@ -326,6 +369,11 @@ ACTS = [
               _play_letters, _judge_letters),
         Scene("Traffic that is no mail", "Class class-default drops what no other class names.", _play_other_port, _judge_other_port, shown=False),
         Scene("Two hundred sessions at once", "Postfix's load generator against its load sink.", _play_bulk, _judge_bulk, shown=False),
+    ]),
+    Act("mail.policy", ("outside", "inside"), "The policy to begin with: today's mail passes, attacks on the protocol do not.", [
+        Scene("Mail under TLS", "STARTTLS passes, and what follows it passes unread.", _play_tls, _judge_tls, shown=False),
+        Scene("A mail within a mail", "LF, dot, CRLF is no end of data; this postfix takes it for one, and what follows it for commands: SMTP smuggling.",
+              _play_smuggling, _judge_smuggling),
     ]),
     Act("classic-esmtp.policy", ("Ethernet0", "Ethernet1"), "The classic form, \"ip inspect name mail-guard esmtp\": fifteen commands and eight extensions are legal.", [
         Scene("A command outside the protocol", "EVIL is none of the fifteen.", _play_evil, _judge_evil_classic),

@@ -214,7 +214,7 @@ impl Stage<'_> {
         let rest = octets.split_off(passage.forward.min(octets.len()));
         let mut given = Given { left: octets, ..Given::default() };
         match passage.next {
-            Next::Wait => given.waits = rest,
+            Next::Wait | Next::Keep => given.waits = rest,
             Next::Close(reply) => {
                 self.over = true;
                 given.refusal = Some(reply.text(self.dialogue.enhanced_status_codes()).to_string());

@@ -14,6 +14,7 @@ SERVERS = {
     "opensmtpd": (mail_servers.OpenSmtpd, "192.0.2.33"),
     "sendmail": (mail_servers.Sendmail, "192.0.2.34"),
     "aiosmtpd": (mail_servers.Aiosmtpd, "192.0.2.35"),
+    "haraka": (mail_servers.Haraka, "192.0.2.37"),
 }
 #: An exim without a key: it offers STARTTLS and refuses it.
 KEYLESS = "192.0.2.36"
@@ -71,7 +72,7 @@ the servers have these versions: {versions}.
 ## {sessions.title}
 
 Policy: `deploy/policies/mail.policy`, over AF_XDP. Each session runs twice at the same time: straight to the server, and through the
-gateway. *intact*: the client was told the same, and what arrived is the same. –: the server does not offer what the session is about.
+gateway. *intact*: the client was told the same, and what arrived is the same. –: the server does not offer what the session is about. *fails itself*: without a gateway too.
 
 {sessions_lines}
 

@@ -1,9 +1,11 @@
 """What users and scripts rely on: events, syslog, metrics, health, the show commands."""
 
+import contextlib
 import ipaddress
 import json
 import os
 import re
+import socket
 import sys
 import time
 
@@ -11,7 +13,7 @@ import pytest
 from conftest import PLAIN
 from netlab import clients, gateway
 from netlab.clients import Step
-from policies import CLASSIC, CLASSIC_PORTS, RULES
+from policies import CLASSIC, CLASSIC_PORTS, RULES, zones
 
 pytestmark = pytest.mark.decides
 
@@ -124,6 +126,42 @@ def test_show_statistics(busy):
     done = busy.show("statistics")
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
     assert json.loads(busy.show("statistics", "--json").stdout)
+
+
+def test_show_of_classes_that_pass_and_drop(gate, network, plain, words):
+    """What the kernel decides is counted for its class, and so is what a worker decides."""
+    middle = gate(zones(top="class type inspect web\n pass").replace(
+        "policy-map type inspect inbound\n",
+        "class-map type inspect web\n match protocol http\npolicy-map type inspect inbound\n").replace("  drop log\n", "  drop\n"))
+
+    def packets():
+        classes = json.loads(middle.show("zone-pair", "--json").stdout)["zone_pairs"][0]["classes"]
+        return {each["class"]: (each["packets"], each["bytes"]) for each in classes}
+
+    assert packets()["web"] == (0, 0)
+    before = packets()["class-default"]
+    client = network.client
+    for port in (80, 80, 81):
+        with contextlib.suppress(OSError), client.socket(socket.AF_INET) as attempt:
+            attempt.settimeout(0.3)
+            attempt.connect((PLAIN[0], port))
+    client.run(["ping", "-c2", "-i0.2", "-W1", PLAIN[0]], check=False)
+    end = time.monotonic() + 5
+    while packets()["class-default"][0] < before[0] + 3 and time.monotonic() < end:
+        time.sleep(0.2)  # the kernel is asked once a second
+    web, rest = packets()["web"], packets()["class-default"]
+    assert web[0] >= 2 and web[1] >= 2 * 60, web
+    assert rest[0] >= before[0] + 3 and rest[1] > before[1], "one SYN and two pings"
+    shown = middle.show("zone-pair").stdout
+    assert re.search(r"Class-map: class-default \(match-any\)\n      Match: any\n      Drop\n        \d+ packets, \d+ bytes\n", shown), shown
+
+
+def test_every_show_has_its_json(busy):
+    for words in ("policy", "interfaces", "sessions", "sessions detail", "zone-pair", "statistics", "all"):
+        done = busy.show(*words.split())
+        assert done.returncode == 0 and done.stdout.strip(), (words, done.stderr)
+        as_json = busy.show(*words.split(), "--json")
+        assert as_json.returncode == 0 and isinstance(json.loads(as_json.stdout), dict), words
 
 
 def test_a_wrong_question(busy):

@@ -12,7 +12,7 @@ use support::workspace;
 /// Words that every part of the core shares: quantities, reports, counters, and the place that sessions borrow state from.
 const VOCABULARY: &[&str] = &["unit", "event", "counter", "anomaly", "shelf"];
 
-/// What each part of the core may use beside the vocabulary and itself. `wire <- flow <- tcp` are the layers of
+/// What each part of the core may use beside the vocabulary and itself. `wire <- fragment`, `wire <- flow <- tcp` are the layers of
 /// a frame; `smtp`, `mime`, `scan` and `verdict` see bytes and offsets, never a packet nor each other (`CriterionSet` is the one
 /// word that they share); `rewrite` sees frames and verdicts; `engine` sees all.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("event", &["wire::Endpoint"]),
     ("frame", &[]),
     ("wire", &["frame"]),
+    ("fragment", &["frame", "wire"]),
     ("flow", &["frame", "wire"]),
     ("tcp", &["frame", "wire", "flow"]),
     ("smtp", &["scan::CriterionSet"]),
@@ -30,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scan", &[]),
     ("verdict", &["scan::CriterionSet"]),
     ("rewrite", &["frame", "wire", "verdict"]),
-    ("engine", &["frame", "wire", "flow", "tcp", "smtp", "mime", "scan", "verdict", "rewrite"]),
+    ("engine", &["frame", "wire", "fragment", "flow", "tcp", "smtp", "mime", "scan", "verdict", "rewrite"]),
 ];
 
 /// Which of our own packages each may depend on. `tests` and `bench` may use all.

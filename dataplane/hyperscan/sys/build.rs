@@ -28,7 +28,9 @@ fn main() -> ExitCode {
 fn link() -> Result<(), String> {
     let out = env::var_os("OUT_DIR").map(PathBuf::from).ok_or("OUT_DIR is not set: run this by cargo")?;
     let compiles = env::var_os("CARGO_FEATURE_COMPILE").is_some();
-    let archive = find(if compiles { "libhs.a" } else { "libhs_runtime.a" })?;
+    // Not `libhs_runtime.a`: Debian's has no `hs_valid_platform`. Of an archive only what is used is linked, so a program that
+    // compiles nothing gets no compiler.
+    let archive = find("libhs.a")?;
     println!("cargo::rerun-if-changed={}", archive.display());
 
     let ours = out.join("libpostern_hs.a");

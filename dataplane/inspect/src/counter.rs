@@ -88,7 +88,6 @@ counters! {
     copied_bytes: "Remembered octets copied out of their frames because frames were short.";
     out_of_order_segments: "Segments that arrived before octets that precede them.";
     fragments_received: "IP fragments received.";
-    fragments_held: "IP fragments that wait for others now.";
     datagrams_reassembled: "Datagrams put together from fragments.";
     datagrams_evicted: "Datagrams given up because too many fragments wait.";
     datagrams_expired: "Datagrams given up because the rest of them did not come.";

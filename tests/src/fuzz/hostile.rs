@@ -74,6 +74,8 @@ struct Play<X> {
     wires: [Wire; 2],
     /// The server never says a 3: no content, no exchange, only commands.
     only_commands: bool,
+    /// The frame under way began a session.
+    has_begun: bool,
 }
 
 /// Plays an input.
@@ -98,6 +100,7 @@ pub fn run(data: &[u8]) {
             .collect(),
         wires: [Wire::default(), Wire::default()],
         only_commands: settings & 1 != 0,
+        has_begun: false,
     };
     for index in 0..CONNECTIONS.len() {
         if settings & (4 << index) == 0 {
@@ -188,7 +191,7 @@ impl<X: Matcher> Play<X> {
             0..=159 => Vec::new(),
             160..=179 => {
                 // A clock that stood still, went back, or is far ahead.
-                let value = connection.clock[side].wrapping_add(u32::from(option - 168) << 20);
+                let value = connection.clock[side].wrapping_add(u32::from(option).wrapping_sub(168) << 20);
                 stamps[4..8].copy_from_slice(&value.to_be_bytes());
                 stamps
             }
@@ -279,12 +282,9 @@ impl<X: Matcher> Play<X> {
         self.connections[index].last[side] = frame.to_vec();
         let before = self.stage.engine.counters().flows_created;
         let left = self.stage.put(if side == 0 { PortId::A } else { PortId::B }, frame);
-        if self.stage.engine.counters().flows_created != before {
-            // Another connection between the same ends: what was said in the one before does not count.
-            self.judge(index);
-            self.connections[index].listeners.iter_mut().for_each(Listener::restart);
-        }
+        self.has_begun = self.stage.engine.counters().flows_created != before;
         self.hear(left);
+        self.has_begun = false;
         self.pass(1_000_000);
     }
 
@@ -305,6 +305,11 @@ impl<X: Matcher> Play<X> {
             let Some(index) = found.filter(|index| CONNECTIONS[*index].2 == reading.ports[1 - side]) else {
                 continue;
             };
+            if self.has_begun && side == 0 && reading.flags & (SYN | ACK) == SYN {
+                // Another connection between the same ends: what was said in the one before does not count.
+                self.judge(index);
+                self.connections[index].listeners.iter_mut().for_each(Listener::restart);
+            }
             self.connections[index].listeners[side].hear(&reading);
         }
     }

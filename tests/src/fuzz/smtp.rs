@@ -81,7 +81,7 @@ impl Talk {
         let passage = self.call(|dialogue, context| dialogue.client(&mut octets, context));
         assert_eq!(octets[passage.forward..], sent[passage.forward..], "only what leaves is overwritten");
         self.server_got.extend_from_slice(&octets[..passage.forward]);
-        if passage.next == Next::Wait {
+        if matches!(passage.next, Next::Wait | Next::Keep) {
             self.waiting = octets.split_off(passage.forward);
         }
         self.follow(passage.forward, passage.next);
@@ -210,6 +210,10 @@ struct Server<'m> {
     state: State,
     moods: std::iter::Cycle<std::slice::Iter<'m, u8>>,
     replies: Vec<u8>,
+    /// It has accepted a recipient.
+    ready: bool,
+    /// What came in chunks so far.
+    message: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -218,14 +222,21 @@ enum State {
     /// Lines of an exchange: AUTH.
     Exchange,
     Data,
-    /// Octets of a chunk that are still to come.
-    Chunk(usize),
+    /// Octets of a chunk that are still to come, and whether it is the last.
+    Chunk(usize, bool),
 }
 
 impl<'m> Server<'m> {
     fn new(moods: &'m [u8]) -> Self {
         let replies = b"220 ready\r\n".to_vec();
-        Self { unread: Vec::new(), state: State::Commands, moods: moods.iter().cycle(), replies }
+        Self {
+            unread: Vec::new(),
+            state: State::Commands,
+            moods: moods.iter().cycle(),
+            replies,
+            ready: false,
+            message: Vec::new(),
+        }
     }
 
     fn say(&mut self, text: &str) {
@@ -245,16 +256,23 @@ impl<'m> Server<'m> {
                     assert!(!contains(message, b"EVIL") || !is_plain(message), "{}", message.escape_ascii());
                     self.unread = whole[end + 5..].to_vec();
                     self.state = State::Commands;
+                    self.ready = false;
                     self.say("250 queued");
                 }
-                State::Chunk(left) => {
+                State::Chunk(left, last) => {
                     let len = left.min(self.unread.len());
-                    self.unread.drain(..len);
-                    self.state = State::Chunk(left - len);
+                    self.message.extend(self.unread.drain(..len));
+                    self.state = State::Chunk(left - len, last);
                     if left > len {
                         return;
                     }
                     self.state = State::Commands;
+                    if last {
+                        let message = std::mem::take(&mut self.message);
+                        let hidden = contains(&message, b"EVIL") && is_plain(&message);
+                        assert!(!hidden, "in chunks: {}", message.escape_ascii());
+                        self.ready = false;
+                    }
                     self.say("250 chunk");
                 }
                 State::Commands | State::Exchange => {
@@ -286,20 +304,31 @@ impl<'m> Server<'m> {
                 self.say("354 go");
             }
             b"BDAT" => {
-                let words = line.split(|octet| *octet == b' ').nth(1).unwrap_or_default();
-                let size = std::str::from_utf8(words).ok().and_then(|text| text.parse::<u32>().ok());
+                let mut words = line.split(|octet| *octet == b' ').skip(1);
+                let size = words.next().unwrap_or_default();
+                let size = std::str::from_utf8(size).ok().and_then(|text| text.parse::<u32>().ok());
                 match size {
-                    Some(size) => self.state = State::Chunk(size as usize),
+                    // The worst there is: what it does not want is not followed by a chunk.
+                    _ if !self.ready => self.say("503 no"),
+                    Some(size) => self.state = State::Chunk(size as usize, words.next() == Some(b"LAST")),
                     None => self.say("501 size"),
                 }
             }
-            b"EHLO" => self.say("250-server\r\n250-XEVIL\r\n250-CHUNKING\r\n250-SIZE\r\n250 AUTH PLAIN"),
+            b"EHLO" => {
+                self.ready = false;
+                self.say("250-server\r\n250-XEVIL\r\n250-CHUNKING\r\n250-SIZE\r\n250 AUTH PLAIN");
+            }
             b"AUTH" if mood % 2 == 0 => {
                 self.state = State::Exchange;
                 self.say("334 ");
             }
             b"RCPT" if mood % 8 == 7 => self.say("550 5.1.1 who"),
-            b"HELO" | b"MAIL" | b"RCPT" | b"NOOP" | b"RSET" => self.say("250 ok"),
+            b"HELO" | b"MAIL" | b"RCPT" | b"RSET" => {
+                self.ready = verb == b"RCPT";
+                self.message.clear();
+                self.say("250 ok");
+            }
+            b"NOOP" => self.say("250 ok"),
             b"QUIT" => self.say("221 bye"),
             _ => self.say("500 what"),
         }

@@ -39,16 +39,18 @@ fn one(data: &[u8]) {
     let mut frame = data.to_vec();
     let mut edited = segment;
     edit::clear_urgent(&mut frame, &mut edited);
-    edit::sanitize_options(&mut frame, &mut edited);
-    assert!(!edit::sanitize_options(&mut frame, &mut edited), "once is enough");
     let len = usize::from(edited.payload_len);
-    let end = edit::cut_start(&mut frame, &mut edited, len / 3);
+    // Nobody cuts the start off a SYN, whose options only it may have.
+    let skipped = if segment.flags.syn() { 0 } else { len / 3 };
+    let end = edit::cut_start(&mut frame, &mut edited, skipped);
     frame.truncate(end);
     let end = edit::cut(&mut frame, &mut edited, len / 2);
     frame.truncate(end);
+    edit::sanitize_options(&mut frame, &mut edited);
+    assert!(!edit::sanitize_options(&mut frame, &mut edited), "once is enough");
     edit::fix_checksums(&mut frame, &edited);
     assert_eq!(wire::parse(&frame, Checksums::Verify), Ok(Packet::Tcp(edited)), "an edit broke the frame");
     let Read::Tcp(reading) = frame::read(&frame) else { panic!("an edit made it unreadable") };
     assert!(reading.is_sound && reading.urgent == 0);
-    assert_eq!(reading.payload, &segment.payload(data)[len / 3..][..(len / 2).min(len - len / 3)]);
+    assert_eq!(reading.payload, &segment.payload(data)[skipped..][..(len / 2).min(len - skipped)]);
 }

@@ -68,7 +68,6 @@ pub type match_event_handler =
 #[allow(missing_docs)]
 unsafe extern "C" {
     pub fn hs_version() -> *const c_char;
-    pub fn hs_valid_platform() -> hs_error_t;
     pub fn hs_free_database(database: *mut hs_database_t) -> hs_error_t;
     pub fn hs_database_size(database: *const hs_database_t, len: *mut usize) -> hs_error_t;
     pub fn hs_stream_size(database: *const hs_database_t, len: *mut usize) -> hs_error_t;

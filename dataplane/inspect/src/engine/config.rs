@@ -58,7 +58,7 @@ impl Default for Config {
             ports: [None, None],
             generation: 0,
             flow_limit: 65_536,
-            held_per_stream: 256,
+            held_per_stream: 2048,
             held_share: 4,
             remembered_per_stream: 4096,
             low_water: 512,

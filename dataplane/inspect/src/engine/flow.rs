@@ -74,7 +74,7 @@ pub struct Flow {
     pub last_heard: Instant,
     /// Totals for the audit trail.
     pub totals: FlowEnd,
-    /// When a SYN or RST was last questioned.
+    /// When a SYN or RST was last questioned, or a receiver was asked for its window.
     pub challenged: Option<Instant>,
     /// Anomalies already reported for this flow, one bit each.
     reported: u64,

@@ -133,6 +133,5 @@ impl<X: Matcher> Engine<X> {
     pub(super) fn expire_fragments(&mut self, io: &Io<'_, impl Memory>) {
         self.fragments.expire(io.now);
         self.shared.counters.datagrams_expired = self.fragments.expired_count;
-        self.shared.counters.fragments_held = self.fragments.held_count() as u64;
     }
 }

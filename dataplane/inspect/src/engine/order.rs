@@ -1,4 +1,10 @@
 //! Segments that come before their time, and segments of the gateway's own.
+//!
+//! A sender must hear of a gap as soon and as exactly as if its segments had gone on to the receiver, or it slows down. The receiver
+//! would have acknowledged what is in front of the gap before it reported the gap. So the gateway's duplicate
+//! acknowledgement waits for the receiver's own: a report that came before it would show everything still on its way to the receiver as a part of
+//! the gap, and a sender that goes by time (RACK, RFC 8985) would send all of it again. One segment may be left, for which
+//! the receiver may wait with its acknowledgement for half a second (RFC 5681 section 4.2).
 
 use core::time::Duration;
 
@@ -8,7 +14,7 @@ use crate::anomaly::Anomaly;
 use crate::frame::{Frame, Memory};
 use crate::rewrite::own::{self, Own};
 use crate::scan::Matcher;
-use crate::tcp::queue::Held;
+use crate::tcp::queue::{Held, SACK_LIMIT};
 use crate::unit::{Direction, StreamOffset};
 use crate::wire::{self, Checksums, Flags, Packet, SackBlock, Segment, Timestamps};
 
@@ -24,26 +30,86 @@ pub(super) fn hold<X: Matcher, M: Memory>(
     io: &mut Io<'_, M>,
 ) -> Fate {
     shared.counters.out_of_order_segments += 1;
+    let span = u32::from(segment.payload_len) + u32::from(segment.flags.fin());
+    if !keep(flow, shared, direction, Held { offset, span, frame }, io) {
+        shared.anomaly(flow, Anomaly::OutOfOrderOverflow, direction, offset);
+        duplicate_ack(flow, shared, direction, io);
+        return Fate::Lives;
+    }
+    let stream = &mut flow.streams[direction.index()];
+    let acked = stream.acked();
+    let Some(queues) = &mut stream.queues else { return Fate::Lives };
+    if queues.owed.count == 0 {
+        (queues.owed.since, queues.owed.acked) = (io.now, acked);
+    }
+    queues.owed.count = (queues.owed.count + 1).min(OWED_LIMIT);
+    if queues.remembered.len() <= 1 || io.now.since(queues.owed.since) >= PATIENCE {
+        pay(flow, shared, direction, io);
+    }
+    Fate::Lives
+}
+
+/// Keeps a segment until the octets from its offset on can leave; `false` when a budget does not allow it.
+pub(super) fn keep<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    held: Held,
+    io: &Io<'_, M>,
+) -> bool {
     let limit = io.pool.memory().chunk_count() / shared.config.held_share.max(1);
     let queues = flow.streams[direction.index()].queues.get_or_insert_with(|| shared.spare.take());
     if queues.held.len() >= shared.config.held_per_stream || shared.held_count >= limit {
         shared.spare.reclaim(&mut flow.streams[direction.index()].queues);
-        shared.anomaly(flow, Anomaly::OutOfOrderOverflow, direction, offset);
-    } else {
-        let span = u32::from(segment.payload_len) + u32::from(segment.flags.fin());
-        if queues.hold(Held { offset, span, frame }) {
-            shared.held_count += 1;
-            shared.counters.frames_held += 1;
-            shared.held_most = shared.held_most.max(shared.held_count);
-            shared.held_longest = shared.held_longest.max(queues.held.len());
-        }
+        return false;
     }
-    duplicate_ack(flow, shared, direction, io);
-    Fate::Lives
+    if queues.hold(held) {
+        shared.held_count += 1;
+        shared.counters.frames_held += 1;
+        shared.held_most = shared.held_most.max(shared.held_count);
+        shared.held_longest = shared.held_longest.max(queues.held.len());
+    }
+    true
 }
 
-/// Blocks that fit beside timestamps (RFC 2018 section 3).
-const SACK_LIMIT: usize = 3;
+/// Duplicate acknowledgements that make a sender send again (RFC 5681 section 3.2).
+const OWED_LIMIT: u8 = 3;
+
+/// How long a duplicate acknowledgement waits for the receiver's at most, if more segments come.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The receiver of this direction has said something: sends the duplicate acknowledgements that waited for it, if it has
+/// all but one segment of what is in front of the gap, or does not get on itself.
+pub(super) fn heard<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    io: &mut Io<'_, M>,
+) {
+    let stream = &mut flow.streams[direction.index()];
+    let acked = stream.acked();
+    let Some(queues) = &mut stream.queues else { return };
+    if queues.owed.count == 0 {
+        return;
+    }
+    let got_on = core::mem::replace(&mut queues.owed.acked, acked) != acked;
+    if queues.remembered.len() <= 1 || !got_on {
+        pay(flow, shared, direction, io);
+    }
+}
+
+/// Sends the duplicate acknowledgements that are owed.
+fn pay<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    io: &mut Io<'_, M>,
+) {
+    let Some(queues) = &mut flow.streams[direction.index()].queues else { return };
+    for _ in 0..core::mem::take(&mut queues.owed.count) {
+        duplicate_ack(flow, shared, direction, io);
+    }
+}
 
 /// Tells the sender of this direction, in its receiver's name, what the receiver has and what waits here.
 fn duplicate_ack<X, M: Memory>(
@@ -59,11 +125,10 @@ fn duplicate_ack<X, M: Memory>(
     if flow.agreement.sack
         && let Some(queues) = &stream.queues
     {
-        let (ranges, found) = queues.held_ranges::<SACK_LIMIT>();
-        for (block, (from, to)) in blocks.iter_mut().zip(&ranges[..found]) {
-            *block = SackBlock { left: stream.seq(*from), right: stream.seq(*to) };
+        for (block, (from, to)) in blocks.iter_mut().zip(queues.blocks.behind(stream.next())) {
+            *block = SackBlock { left: stream.seq(from), right: stream.seq(to) };
+            count += 1;
         }
-        count = found;
     }
     let own = Own {
         direction: back,
@@ -110,6 +175,33 @@ pub(super) fn challenge<X, M: Memory>(
     send(flow, shared, &own, io);
 }
 
+/// Lets the receiver of this direction say what it has and what it allows, since its sender believes something else: "an
+/// acknowledgment should be sent in reply" to a segment outside of the window (RFC 9293 section 3.10.7.4), with which a
+/// sender that took an old window for the last one finds its way again. The segment itself does not pass; the receiver is asked by
+/// a keep-alive (RFC 9293 section 3.8.4), which has no octet.
+pub(super) fn probe<X, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    io: &mut Io<'_, M>,
+) {
+    if flow.challenged.is_some_and(|last| io.now.since(last) < CHALLENGE_INTERVAL) {
+        return;
+    }
+    flow.challenged = Some(io.now);
+    let own = Own {
+        direction,
+        seq: flow.streams[direction.index()].acked_seq().wrapping_sub(1),
+        ack: flow.streams[direction.reverse().index()].acked_seq(),
+        flags: Flags::ACK,
+        window: flow.streams[direction.index()].window,
+        timestamps: timestamps(flow, direction),
+        sack: &[],
+        payload: &[],
+    };
+    send(flow, shared, &own, io);
+}
+
 /// Timestamps for a segment made in the name of this direction's sender.
 pub(super) fn timestamps(flow: &Flow, direction: Direction) -> Option<Timestamps> {
     flow.agreement.timestamps.then(|| Timestamps {
@@ -145,11 +237,15 @@ pub(super) fn next_held<X, M: Memory>(
     let next = stream.next();
     loop {
         let queues = stream.queues.as_mut()?;
-        if queues.held.first().is_none_or(|held| held.offset > next) {
+        if queues.held.front().is_none_or(|held| held.offset > next) {
+            if queues.held.is_empty() && queues.owed.count > 0 {
+                // The gap is filled: nothing is missing that the sender had to hear of.
+                queues.let_go();
+            }
             shared.spare.reclaim(&mut stream.queues);
             return None;
         }
-        let held = queues.held.remove(0);
+        let held = queues.held.pop_front()?;
         shared.held_count -= 1;
         // It was verified and cleaned when it came.
         if let Ok(Packet::Tcp(segment)) = wire::parse(io.pool.bytes(&held.frame), Checksums::Trust) {

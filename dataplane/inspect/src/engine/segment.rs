@@ -9,14 +9,14 @@ use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
 use super::normalize::{check_timestamps, normalize};
-use super::order::{hold, next_held};
+use super::order::{heard, hold, keep, next_held, probe};
 use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
 use crate::tcp::overlap;
-use crate::tcp::queue::Remembered;
+use crate::tcp::queue::{Held, Remembered};
 use crate::tcp::seq::SeqNum;
 use crate::tcp::{AckEffect, Placement};
 use crate::unit::{Direction, StreamOffset};
@@ -61,8 +61,20 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         }
         return drop_as(flow, shared, anomaly, direction, segment.seq);
     }
-    let fate = data(flow, shared, direction, segment, frame, io);
-    if fate == Fate::Lives { release(flow, shared, direction, io) } else { fate }
+    let stands_in = |flow: &Flow| flow.closing.as_ref().is_some_and(|closing| closing.stands_in());
+    let mut fate = data(flow, shared, direction, segment, frame, io);
+    if fate != Fate::Lives || stands_in(flow) {
+        return fate;
+    }
+    fate = release(flow, shared, direction, io);
+    let answers = direction == Direction::ServerToClient && kept(flow) == Some(true);
+    if fate == Fate::Lives && answers && !stands_in(flow) {
+        fate = release(flow, shared, Direction::ClientToServer, io);
+    }
+    if fate == Fate::Lives && !stands_in(flow) {
+        heard(flow, shared, direction.reverse(), io);
+    }
+    fate
 }
 
 /// Counts a segment that is not let through because of `anomaly`.
@@ -94,6 +106,9 @@ fn data<X: Matcher, M: Memory>(
 ) -> Fate {
     let placement = flow.stream(direction).place(segment.seq, usize::from(segment.payload_len));
     if placement == Placement::Outside {
+        if flow.stream(direction).is_ahead(segment.seq) {
+            probe(flow, shared, direction, io);
+        }
         return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
     }
     // What it acknowledges, of the other direction.
@@ -232,7 +247,12 @@ fn in_order<X: Matcher, M: Memory>(
             }
         }
     }
+    let mut early = None;
     if passed < new {
+        if then == Next::Keep && flow.closing.is_none() {
+            let span = (new - passed) as u32 + u32::from(fin);
+            early = copy(shared, &segment, &frame, io).map(|frame| (frame, span));
+        }
         let bytes = io.pool.bytes_mut(&mut frame);
         let len = edit::cut(bytes, &mut segment, forwarded + passed);
         frame.truncate(len);
@@ -264,6 +284,10 @@ fn in_order<X: Matcher, M: Memory>(
     if fin {
         flow.stream(direction).finished = true;
     }
+    if let Some((frame, span)) = early {
+        let offset = flow.stream(direction).next();
+        keep(flow, shared, direction, Held { offset, span, frame }, io);
+    }
     flow.totals.bytes[direction.index()] += passed as u64;
     flow.totals.packets[direction.index()] += 1;
     shared.counters.forwarded(edited);
@@ -271,7 +295,7 @@ fn in_order<X: Matcher, M: Memory>(
 
     let swallowed = new - passed;
     match then {
-        Next::Go | Next::Wait => {}
+        Next::Go | Next::Wait | Next::Keep => {}
         Next::Opaque => {
             if let Some(mut dialogue) = flow.dialogue.take() {
                 dialogue.end(&mut shared.context(io.now, flow.tag.generation, dialogue.smtp()));
@@ -286,6 +310,28 @@ fn in_order<X: Matcher, M: Memory>(
         flow.totals.reason = EndReason::Finished;
     }
     Fate::Lives
+}
+
+/// Whether what the client said too early can leave now; `None` if there is nothing of that kind.
+fn kept(flow: &Flow) -> Option<bool> {
+    flow.dialogue.as_ref()?.takes_kept()
+}
+
+/// A segment whose octets must wait for the other side, as it came; `None` when there is no frame for it.
+fn copy<X, M: Memory>(
+    shared: &mut Shared<X>,
+    segment: &Segment,
+    frame: &Frame,
+    io: &mut Io<'_, M>,
+) -> Option<Frame> {
+    let scratch = &mut shared.scratch;
+    scratch.clear();
+    scratch.extend_from_slice(io.pool.bytes(frame));
+    let mut copy = io.pool.alloc(0, scratch.len())?;
+    let bytes = io.pool.bytes_mut(&mut copy);
+    bytes.copy_from_slice(scratch);
+    edit::fix_checksums(bytes, segment);
+    Some(copy)
 }
 
 fn payload<'a>(bytes: &'a [u8], segment: &Segment) -> &'a [u8] {
@@ -358,6 +404,9 @@ fn release<X: Matcher, M: Memory>(
     direction: Direction,
     io: &mut Io<'_, M>,
 ) -> Fate {
+    if direction == Direction::ClientToServer && kept(flow) == Some(false) {
+        return Fate::Lives;
+    }
     while let Some((segment, frame)) = next_held(flow, shared, direction, io) {
         let before = flow.streams[direction.index()].next();
         let fate = data(flow, shared, direction, segment, frame, io);

@@ -1,7 +1,7 @@
 //! BDAT: content in chunks of a length that the client says beforehand (RFC 3030).
 //!
 //! The octets of a chunk are content if the server takes them, and commands if it does not. RFC 3030, 2 wants servers to swallow
-//! them before they refuse, but real ones do not always: Exim before 4.93 believes after a refused last chunk that CHUNKING was
+//! them before they refuse, but real ones do not always: Exim 4.92 believes after a last chunk without recipients that CHUNKING was
 //! never offered; any Exim that heard another command between two chunks, or an empty chunk that is not the last, takes lines for
 //! commands until RSET, those of further chunks too. So a BDAT leaves only when it is known that the server is ready for it:
 //!
@@ -10,7 +10,9 @@
 //! - the line is written exactly as the RFC has it, so that no two readers find different sizes in it;
 //! - between the first chunk and the last there is nothing but BDAT, NOOP, RSET and QUIT.
 //!
-//! Any other is refused by the gateway, as is a server that answers before it can have a whole chunk.
+//! Any other is refused by the gateway, as is a server that answers before it can have a whole chunk. What is left is a server that refuses
+//! a chunk for reasons that nobody can know beforehand, and does not swallow it: Exim 4.92 with `recipients_max_reject` set, after
+//! more recipients than it takes.
 
 use core::ops::Range;
 

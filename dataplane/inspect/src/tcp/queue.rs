@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::frame::{Frame, Memory, Pool, Sealed};
-use crate::unit::StreamOffset;
+use crate::unit::{Instant, StreamOffset};
 
 /// Octets that left and that the receiver has not acknowledged yet.
 #[derive(Debug)]
@@ -90,7 +90,59 @@ pub struct Queues {
     /// Ascending and without gaps.
     pub remembered: VecDeque<Remembered>,
     /// Ascending by offset; may overlap.
-    pub held: Vec<Held>,
+    pub held: VecDeque<Held>,
+    /// What waits, as it is told to the sender.
+    pub blocks: Blocks,
+    /// What the sender has not been told yet.
+    pub owed: Owed,
+}
+
+/// Duplicate acknowledgements that wait until the receiver has acknowledged what is in front of the gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owed {
+    /// How many, at most as many as make the sender send again (RFC 5681 section 3.2).
+    pub count: u8,
+    /// Since when.
+    pub since: Instant,
+    /// What the receiver had acknowledged when last looked.
+    pub acked: StreamOffset,
+}
+
+/// Blocks that are told to a sender: as many as fit beside timestamps (RFC 2018 section 3).
+pub const SACK_LIMIT: usize = 3;
+
+/// A range of octets.
+pub type Range = (StreamOffset, StreamOffset);
+
+/// Ranges of octets that wait, the one that grew last first: "the first SACK block MUST specify the contiguous block of data
+/// containing the segment which triggered this ACK" (RFC 2018 section 4), and then those that were reported most recently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Blocks {
+    ranges: [Range; SACK_LIMIT + 1],
+    count: usize,
+}
+
+impl Blocks {
+    /// A segment with these octets waits now, or waited already.
+    pub fn add(&mut self, (mut from, mut to): Range) {
+        let mut ranges = [Range::default(); SACK_LIMIT + 1];
+        let mut count = 1;
+        for (left, right) in &self.ranges[..self.count] {
+            if *left <= to && from <= *right {
+                (from, to) = (from.min(*left), to.max(*right));
+            } else if count < ranges.len() {
+                ranges[count] = (*left, *right);
+                count += 1;
+            }
+        }
+        ranges[0] = (from, to);
+        *self = Self { ranges, count };
+    }
+
+    /// Those behind `next`, at most [`SACK_LIMIT`], the one that grew last first.
+    pub fn behind(&self, next: StreamOffset) -> impl Iterator<Item = Range> + '_ {
+        self.ranges[..self.count].iter().copied().filter(move |(from, _)| *from > next).take(SACK_LIMIT)
+    }
 }
 
 impl Queues {
@@ -101,6 +153,7 @@ impl Queues {
     /// Puts a segment where it belongs; one that adds nothing to a held one is dropped. Returns whether it was
     /// kept.
     pub fn hold(&mut self, held: Held) -> bool {
+        self.blocks.add((held.offset, StreamOffset(held.offset.0 + u64::from(held.span))));
         let place = self.held.partition_point(|other| other.offset <= held.offset);
         let covers = |other: &Held| {
             other.offset <= held.offset
@@ -113,23 +166,12 @@ impl Queues {
         true
     }
 
-    /// Ranges of octets that wait, merged, ascending, at most `N`; for SACK blocks.
-    #[must_use]
-    pub fn held_ranges<const N: usize>(&self) -> ([(StreamOffset, StreamOffset); N], usize) {
-        let mut ranges = [(StreamOffset(0), StreamOffset(0)); N];
-        let mut count = 0;
-        for held in &self.held {
-            let end = StreamOffset(held.offset.0 + u64::from(held.span));
-            if count > 0 && ranges[count - 1].1 >= held.offset {
-                ranges[count - 1].1 = ranges[count - 1].1.max(end);
-            } else if count < N {
-                ranges[count] = (held.offset, end);
-                count += 1;
-            } else {
-                break;
-            }
-        }
-        (ranges, count)
+    /// Lets go of what waits, and says how many segments that were.
+    pub fn let_go(&mut self) -> usize {
+        let count = self.held.len();
+        self.held.clear();
+        (self.blocks, self.owed) = (Blocks::default(), Owed::default());
+        count
     }
 }
 
@@ -150,9 +192,10 @@ impl Spare {
     /// Takes a stream's queues if it keeps nothing any more.
     pub fn reclaim(&mut self, slot: &mut Option<Box<Queues>>) {
         if slot.as_ref().is_some_and(|queues| queues.is_empty())
-            && let Some(queues) = slot.take()
+            && let Some(mut queues) = slot.take()
             && self.0.len() < SPARE_LIMIT
         {
+            queues.let_go();
             self.0.push(queues);
         }
     }
@@ -168,17 +211,27 @@ mod tests {
     }
 
     #[test]
-    fn held_segments_are_sorted_and_merged_into_ranges() {
+    fn held_segments_are_sorted_and_reported_latest_first() {
         let mut pool = VecMemory::pool(8, 64);
         let mut queues = Queues::default();
-        for (offset, span) in [(30, 10), (10, 10), (20, 5), (60, 1)] {
+        let behind = |queues: &Queues, next: u64| -> Vec<_> {
+            queues.blocks.behind(StreamOffset(next)).map(|(from, to)| (from.0, to.0)).collect()
+        };
+        for (offset, span) in [(30, 10), (10, 10), (60, 1), (20, 5)] {
             assert!(queues.hold(held(&mut pool, offset, span)));
         }
-        assert!(!queues.hold(held(&mut pool, 12, 3)), "adds nothing");
-        let (ranges, count) = queues.held_ranges::<3>();
-        let ranges: Vec<_> = ranges[..count].iter().map(|range| (range.0.0, range.1.0)).collect();
-        assert_eq!(ranges, [(10, 25), (30, 40), (60, 61)]);
+        assert_eq!(behind(&queues, 0), [(10, 25), (60, 61), (30, 40)]);
+        assert!(!queues.hold(held(&mut pool, 32, 3)), "adds nothing");
         assert_eq!(pool.free_count(), 4, "the useless one went back");
+        assert_eq!(behind(&queues, 0), [(30, 40), (10, 25), (60, 61)], "but says what came");
+        assert!(queues.hold(held(&mut pool, 80, 1)) && queues.hold(held(&mut pool, 90, 1)));
+        assert_eq!(behind(&queues, 0), [(90, 91), (80, 81), (30, 40)]);
+        assert_eq!(behind(&queues, 40), [(90, 91), (80, 81)]);
+        assert!(queues.hold(held(&mut pool, 40, 40)));
+        assert_eq!(behind(&queues, 0), [(30, 81), (90, 91), (10, 25)], "a filled gap joins");
+        let offsets: Vec<_> = queues.held.iter().map(|held| held.offset.0).collect();
+        assert_eq!(offsets, [10, 20, 30, 40, 60, 80, 90]);
+        assert_eq!((queues.let_go(), behind(&queues, 0).len(), pool.free_count()), (7, 0, 8));
     }
 
     #[test]

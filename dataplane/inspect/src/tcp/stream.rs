@@ -131,6 +131,12 @@ impl Stream {
         Placement::Here { acked: acked as usize, forwarded: (old - acked) as usize, start }
     }
 
+    /// Whether `seq` is behind all that was forwarded.
+    #[must_use]
+    pub fn is_ahead(&self, seq: u32) -> bool {
+        self.position(seq) > self.next.0 as i64
+    }
+
     /// New octets that may leave now: up to the edge of the window, and the one octet beyond it with which a sender probes
     /// a closed one (RFC 9293 section 3.8.6.1).
     #[must_use]
@@ -206,7 +212,7 @@ impl Stream {
     pub fn release(&mut self, spare: &mut Spare) {
         if let Some(queues) = &mut self.queues {
             queues.remembered.clear();
-            queues.held.clear();
+            queues.let_go();
             spare.reclaim(&mut self.queues);
         }
     }
@@ -214,8 +220,7 @@ impl Stream {
     /// Lets go of the frames that wait.
     pub fn release_held(&mut self, spare: &mut Spare) -> usize {
         let Some(queues) = &mut self.queues else { return 0 };
-        let count = queues.held.len();
-        queues.held.clear();
+        let count = queues.let_go();
         spare.reclaim(&mut self.queues);
         count
     }

@@ -265,7 +265,7 @@ fn a_whole_mail_in_one_flight_waits_where_it_must() {
     let sent =
         |wire: &Wire| String::from_utf8_lossy(&wire.server_got["EHLO client\r\n".len()..]).into_owned();
     wire.client(mails);
-    assert_eq!((wire.next, sent(&wire).as_str()), (Next::Wait, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"));
+    assert_eq!((wire.next, sent(&wire).as_str()), (Next::Keep, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"));
     wire.server(b"250 ok\r\n");
     assert!(sent(&wire).ends_with("RCPT TO:<c@d>\r\n"), "its recipient is not known yet");
     wire.server(b"250 ok\r\n");
@@ -290,7 +290,7 @@ fn chunks_behind_a_refused_one_are_swallowed_by_their_size() {
         let rest = "BDAT 45 LAST\r\nRSET\r\nMAIL FROM:<evil@x>\r\nRCPT TO:<c@d>\r\nDATAmore";
         let octets = if first.ends_with('5') { "hello" } else { "" };
         wire.client(format!("{first}\r\n{octets}{rest}").as_bytes());
-        assert_eq!(wire.next, Next::Wait);
+        assert_eq!(wire.next, Next::Keep);
         wire.server(format!("{reply}\r\n").as_bytes());
         assert_eq!(wire.next, Next::Close(ReplyCode::BadSequence));
         assert!(wire.server_got.ends_with(format!("{first}\r\n{octets}").as_bytes()));
@@ -329,7 +329,7 @@ fn no_recipient_no_chunk() {
         wire.server(b"250-server\r\n250 CHUNKING\r\n");
         wire.client(format!("{commands}BDAT 10 LAST\r\nEVIL foo\r\n").as_bytes());
         for reply in replies.split_inclusive('\n') {
-            assert_eq!(wire.next, Next::Wait, "{commands}");
+            assert_eq!(wire.next, Next::Keep, "{commands}");
             wire.server(reply.as_bytes());
         }
         assert_eq!(wire.next, Next::Close(ReplyCode::BadSequence), "{commands}");

@@ -195,7 +195,7 @@ impl Wire {
         assert!(passage.forward <= bytes.len());
         assert_eq!(bytes[passage.forward..], sent[passage.forward..], "only what leaves is overwritten");
         self.server_got.extend_from_slice(&bytes[..passage.forward]);
-        if passage.next == Next::Wait {
+        if matches!(passage.next, Next::Wait | Next::Keep) {
             self.waiting = bytes.split_off(passage.forward);
         }
         self.follow(passage.forward, passage.next);
@@ -206,7 +206,7 @@ impl Wire {
         let mut bytes = bytes.to_vec();
         let passage = self.call(|dialogue, context| dialogue.server(&mut bytes, context));
         assert!(passage.forward <= bytes.len());
-        assert_ne!(passage.next, Next::Wait);
+        assert!(!matches!(passage.next, Next::Wait | Next::Keep));
         self.client_got.extend_from_slice(&bytes[..passage.forward]);
         self.follow(passage.forward, passage.next);
         self.client(&[]);
@@ -221,7 +221,7 @@ impl Wire {
             Next::Opaque => assert_eq!(next, Next::Opaque),
             Next::Swallow => assert!(matches!(next, Next::Swallow | Next::Close(_)) && forward == 0),
             Next::Drain => assert!(matches!(next, Next::Drain | Next::Close(_))),
-            Next::Go | Next::Wait => {}
+            Next::Go | Next::Wait | Next::Keep => {}
         }
         self.next = next;
         if let Next::Close(reply) = next {

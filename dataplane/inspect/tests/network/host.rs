@@ -36,6 +36,17 @@ pub struct Host {
     /// Whether the peer closed its side in good order.
     pub peer_finished: bool,
     was_open: bool,
+    has_timestamps: bool,
+}
+
+std::thread_local! {
+    /// The simulation's time in milliseconds: a test runs on one thread.
+    static MILLIS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// The clock of timestamps; it wraps within every simulation.
+fn tick() -> u32 {
+    MILLIS.get().wrapping_sub(500)
 }
 
 /// Which addresses are used.
@@ -87,6 +98,7 @@ impl Host {
             was_reset: false,
             peer_finished: false,
             was_open: false,
+            has_timestamps: false,
         }
     }
 
@@ -114,8 +126,17 @@ impl Host {
         let mut socket =
             tcp::Socket::new(tcp::SocketBuffer::new(vec![0; receive]), tcp::SocketBuffer::new(vec![0; send]));
         socket.set_nagle_enabled(false);
+        if self.has_timestamps {
+            socket.set_tsval_generator(Some(tick));
+        }
         self.sockets.remove(self.handle);
         self.handle = self.sockets.add(socket);
+    }
+
+    /// Sends timestamps, of a clock that ticks every millisecond (smoltcp asks it without telling the time).
+    pub fn set_timestamps(&mut self) {
+        self.has_timestamps = true;
+        self.socket().set_tsval_generator(Some(tick));
     }
 
     pub fn set_mtu(&mut self, mtu: usize) {
@@ -142,6 +163,7 @@ impl Host {
     /// Lets the stack and the talker work; returns frames to be sent.
     pub fn poll(&mut self, now_micros: u64) -> Vec<Vec<u8>> {
         let now = Instant::from_micros(now_micros as i64);
+        MILLIS.set((now_micros / 1_000) as u32);
         self.interface.poll(now, &mut self.device, &mut self.sockets);
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.handle);
         self.was_open |= socket.may_send();

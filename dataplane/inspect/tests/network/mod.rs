@@ -17,6 +17,7 @@ use inspect::event::Record;
 use inspect::frame::{Pool, Sealed, VecMemory};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
+use inspect::wire::{self, Checksums, Packet, edit};
 
 use host::Host;
 
@@ -77,6 +78,11 @@ pub struct Network<X> {
     pub transmitted: Vec<(PortId, Vec<u8>)>,
     /// Whether to keep them.
     pub keep_frames: bool,
+    /// When an end last sent anything.
+    pub last_sent_micros: u64,
+    /// From when on (microseconds) no end sends more octets in one segment than this. A sender that learns of a smaller
+    /// MTU on its path sends what was lost again in smaller pieces (RFC 1191).
+    pub segment_limits: Vec<(u64, usize)>,
     random: Random,
     under_way: BinaryHeap<Reverse<Travelling>>,
     order: u64,
@@ -99,6 +105,8 @@ impl<X: Matcher> Network<X> {
             server_link: Faults::default(),
             transmitted: Vec::new(),
             keep_frames: false,
+            last_sent_micros: 0,
+            segment_limits: Vec::new(),
             random: Random::new(seed),
             under_way: BinaryHeap::new(),
             order: 0,
@@ -122,6 +130,30 @@ impl<X: Matcher> Network<X> {
             self.order += 1;
             self.under_way.push(Reverse((self.now_micros + delay, self.order, to, frame.clone())));
         }
+    }
+
+    /// A frame as the segments that the limit of this moment leaves of it.
+    fn pieces(&self, frame: Vec<u8>) -> Vec<Vec<u8>> {
+        let limit = self.segment_limits.iter().rev().find(|(from, _)| *from <= self.now_micros);
+        let Some((_, limit)) = limit else { return vec![frame] };
+        let mut pieces = Vec::new();
+        let mut rest = frame;
+        loop {
+            let Ok(Packet::Tcp(segment)) = wire::parse(&rest, Checksums::Trust) else { break };
+            if usize::from(segment.payload_len) <= *limit {
+                break;
+            }
+            let (mut first, mut head, mut tail) = (rest.clone(), segment, segment);
+            let len = edit::cut(&mut first, &mut head, *limit);
+            first.truncate(len);
+            edit::fix_checksums(&mut first, &head);
+            pieces.push(first);
+            let len = edit::cut_start(&mut rest, &mut tail, *limit);
+            rest.truncate(len);
+            edit::fix_checksums(&mut rest, &tail);
+        }
+        pieces.push(rest);
+        pieces
     }
 
     fn transmit(&mut self, out: Vec<(PortId, Sealed)>) {
@@ -163,10 +195,16 @@ impl<X: Matcher> Network<X> {
             }
         }
         for frame in self.client.poll(self.now_micros) {
-            self.travel(self.client_link, Place::Gateway(0), frame);
+            self.last_sent_micros = self.now_micros;
+            for piece in self.pieces(frame) {
+                self.travel(self.client_link, Place::Gateway(0), piece);
+            }
         }
         for frame in self.server.poll(self.now_micros) {
-            self.travel(self.server_link, Place::Gateway(1), frame);
+            self.last_sent_micros = self.now_micros;
+            for piece in self.pieces(frame) {
+                self.travel(self.server_link, Place::Gateway(1), piece);
+            }
         }
         let mut out = Vec::new();
         let now = self.now();

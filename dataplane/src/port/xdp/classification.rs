@@ -99,6 +99,11 @@ impl Ingress {
         self.tcp_class[usize::from(port)] = 0;
     }
 
+    /// Sets the number of the class that decides about a TCP port, for counting. [`Ingress::set_tcp`] forgets it.
+    pub fn set_tcp_class(&mut self, port: u16, class: u8) {
+        self.tcp_class[usize::from(port)] = class;
+    }
+
     /// Every TCP port's class, from port 0.
     pub(super) fn tcp_classes(&self) -> &[u8; PORT_COUNT] {
         &self.tcp_class

@@ -56,7 +56,7 @@ impl Dialogue {
                     }
                     return Passage { forward: at, next: Next::Wait };
                 }
-                ClientEvent::Early => return Passage { forward: at, next: Next::Wait },
+                ClientEvent::Early => return Passage { forward: at, next: Next::Keep },
                 ClientEvent::Partial(len) => {
                     self.mask_partial(&mut bytes[at..at + len], context.rules);
                     at += len;

@@ -59,6 +59,9 @@ pub enum Next {
     /// The octets beyond `forward` cannot be judged before the other side has spoken (what follows DATA
     /// depends on the reply to it). Drop them unacknowledged; their sender sends them again.
     Wait,
+    /// The same, but an honest client sends them so early (BDAT behind the commands it depends on): they may be kept, and given
+    /// again when the server has spoken, so that their sender need not send them again.
+    Keep,
     /// From now on no octet of either direction needs judging (an accepted STARTTLS).
     Opaque,
     /// Refused. Everything beyond `forward` was swallowed. The server gets none of it and is reset at
@@ -133,6 +136,8 @@ pub struct Dialogue {
     /// The reply to EHLO under way offers STARTTLS.
     offers_tls: bool,
     conduct: conduct::Conduct,
+    /// Its octets were given back to be kept.
+    keeps: bool,
 }
 
 const CLIENT: usize = 0;
@@ -157,10 +162,11 @@ impl Dialogue {
             mechanisms_masked: false,
             offers_tls: false,
             conduct: conduct::Conduct::default(),
+            keeps: false,
         }
     }
 
-    /// Octets the client sent, in order, each once (again after [`Next::Wait`]). May be called without any, to let time pass.
+    /// Octets the client sent, in order, each once (again after [`Next::Wait`] and [`Next::Keep`]). May be called without any, to let time pass.
     pub fn client<X: Matcher>(&mut self, bytes: &mut [u8], context: &mut Context<'_, X>) -> Passage {
         context.journal.set_enhanced(self.enhanced_status_codes());
         let overdue = if self.gate == Gate::Open { self.overdue(context) } else { None };
@@ -174,7 +180,9 @@ impl Dialogue {
             Gate::Closed(reply) => Passage { forward: 0, next: Next::Close(reply) },
         };
         debug_assert!(passage.forward <= bytes.len());
-        let accepted = if passage.next == Next::Wait { passage.forward } else { bytes.len() };
+        self.keeps = passage.next == Next::Keep;
+        let waits = matches!(passage.next, Next::Wait | Next::Keep);
+        let accepted = if waits { passage.forward } else { bytes.len() };
         self.offsets[CLIENT] += accepted as u64;
         self.keep_time(context.now);
         passage

@@ -15,6 +15,12 @@ impl Dialogue {
         self.masking[side].is_some() || (side == SERVER && self.mechanisms_masked)
     }
 
+    /// Whether octets that were to be kept ([`super::Next::Keep`]) can be taken now; `None` if there are none.
+    #[must_use]
+    pub fn takes_kept(&self) -> Option<bool> {
+        self.keeps.then(|| self.session.is_answered())
+    }
+
     /// Index of the SMTP policy that it is inspected under.
     #[must_use]
     pub fn smtp(&self) -> u16 {

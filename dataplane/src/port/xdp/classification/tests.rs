@@ -196,3 +196,25 @@ fn conditions_combine() {
     assert_eq!([side.tcp(80), side.udp], [Inspect, Drop]);
     assert_eq!([ask(8).udp, ask(999).udp], [Bridge, Inspect]);
 }
+
+#[test]
+fn a_class_that_alone_decides_is_counted() {
+    let web = Condition::Port { protocol: TCP, port: 80 };
+    let name_service = Condition::Port { protocol: UDP, port: 53 };
+    let icmp = Condition::Protocol(ICMP);
+    let classes = [(1, INSPECT_SMTP), (2, PASS), (3, PASS), (4, PASS), (0, DROP)];
+    let policy = policy(Form::Zone, vec![web, name_service, icmp], vec![path(INSIDE, OUTSIDE, &classes)]);
+    let number = |path: usize, class: usize| {
+        assert_eq!(path, 0);
+        10 + class as u8
+    };
+    let [inside, outside] = Classification::counting(&policy, [INSIDE, OUTSIDE], &number).ingress;
+    assert_eq!([79, 80, 81].map(|port: usize| inside.tcp_class[port]), [14, 11, 14]);
+    // Which of two classes has it is not known of UDP, and a worker decides.
+    assert_eq!((inside.udp, inside.udp_class), (Inspect, 0));
+    assert_eq!((inside.icmp, inside.icmp_class), (Bridge, 13));
+    assert_eq!((inside.other, inside.other_class), (Drop, 14));
+    assert!(outside.tcp_class.iter().all(|class| *class == 0), "no class stands on the way back");
+    let [inside, _] = classify(&policy);
+    assert!(inside.tcp_class.iter().all(|class| *class == 0) && inside.other_class == 0);
+}

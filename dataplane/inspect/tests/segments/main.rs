@@ -1,0 +1,9 @@
+//! What single segments and fragments may look like, who gets a place in the flow table, and that everything ends: a
+//! puppeteer moves both ends of the connections, and looks at each frame that leaves.
+
+mod bounded;
+mod fragments;
+mod pickup;
+mod pressure;
+mod puppet;
+mod rules;
