@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from . import clients
 from .clients import code, stuffed
-from .mail_servers import PASSWORD, USER, Exim, NotHere, Unpacked
+from .mail_servers import PASSWORD, USER, Exim, Unpacked
 from .servers import DOMAIN
 
 SENDER, RECIPIENT = "alice@example.org", f"bob@{DOMAIN}"
@@ -414,4 +414,4 @@ def essence(mail, token):
     return b"\n".join(sorted(kept)).replace(token.encode(), b"TOKEN"), body.rstrip(b"\n").replace(token.encode(), b"TOKEN")
 
 
-__all__ = ["SESSIONS", "Call", "Failed", "NotHere", "Session", "essence"]
+__all__ = ["SESSIONS", "Call", "Failed", "Session", "essence"]

@@ -300,11 +300,11 @@ class OpenSmtpd(MailServer):
 
 
 class Sendmail(MailServer):
-    """Sendmail, with STARTTLS."""
+    """Sendmail, with STARTTLS, and AUTH with Cyrus SASL's own user database."""
 
     name = "sendmail"
     package = "sendmail-bin"
-    has_starttls = has_pipelining = has_dsn = True
+    has_starttls = has_auth = has_pipelining = has_dsn = True
     users = (("smmta", 8029), ("smmsp", 8030))
 
     def start(self):
@@ -317,6 +317,10 @@ class Sendmail(MailServer):
         here = "/mnt"
         program.mounts.append((here, self.directory))
         os.chmod(self.mailbox, 0o777)  # noqa: S103 - mail comes as nobody known
+        database = os.path.join(self.directory, "sasldb2")
+        run(["saslpasswd2", "-p", "-c", "-u", HOSTNAME, "-f", database, USER], input=PASSWORD)
+        # Where the package that has `saslpasswd2` made one, too.
+        program.mounts.append(("/etc/sasldb2", database))
         self.write("keep", f"#!/bin/sh\nf=$(mktemp {here}/mail/XXXXXXXX) && cat > $f && mv $f $f.eml\n", 0o755)
         macros = self.write("sendmail.mc", _SENDMAIL.format(directory=here, hostname=HOSTNAME, address=self.address))
         cf = program.path("usr/share/sendmail/cf/")
@@ -349,6 +353,9 @@ define(`confSERVER_CERT', `{directory}/key.pem')dnl
 define(`confSERVER_KEY', `{directory}/key.pem')dnl
 define(`confCACERT', `{directory}/key.pem')dnl
 define(`confCACERT_PATH', `/etc/ssl/certs')dnl
+define(`confAUTH_MECHANISMS', `CRAM-MD5 PLAIN LOGIN')dnl
+TRUST_AUTH_MECH(`CRAM-MD5 PLAIN LOGIN')dnl
+define(`confAUTH_REALM', `{hostname}')dnl
 define(`confTO_IDENT', `0')dnl
 define(`confDONT_PROBE_INTERFACES', `True')dnl
 define(`confPRIVACY_FLAGS', `authwarnings')dnl

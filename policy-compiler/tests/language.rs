@@ -254,6 +254,25 @@ fn default_class_and_parameters_of_an_smtp_policy() {
 }
 
 #[test]
+fn what_becomes_of_bdat_is_explained() {
+    for (line, words) in [
+        (
+            "  chunking allow\n",
+            "BDAT is let through where the server offers CHUNKING, and its chunks are inspected",
+        ),
+        ("  chunking mask\n", "BDAT is refused and the EHLO keyword CHUNKING masked"),
+    ] {
+        let text = with_class("match-any", " match cmd verb EVIL\n", "  mask\n").replace(
+            "policy-map type inspect smtp p\n",
+            &format!("policy-map type inspect smtp p\n parameters\n{line}"),
+        );
+        let compiled = compile(&SourceFile::new("test.policy", text), Options::default());
+        let explained = posternc::explain::artifact(&compiled.artifact.expect("the policy is good"));
+        assert!(explained.contains(words), "{explained}");
+    }
+}
+
+#[test]
 fn what_a_policy_says_of_the_protocol_itself() {
     let with = |lines: &str| {
         let text = with_class("match-any", " match cmd verb EVIL\n", "  mask\n").replace(

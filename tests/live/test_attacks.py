@@ -40,7 +40,7 @@ def at_server(seen, step):
     return next((session for session in seen.server if session.client == step.name), None)
 
 
-def assert_closed(seen, step, reply=(554,)):
+def assert_closed(step, reply=(554,)):
     codes, ended = told(step)
     assert codes[-1] in reply and ended == "closed", (codes, ended)
     return codes
@@ -132,7 +132,7 @@ def test_odd_octets_in_a_command(server, network, ends, line):
     with ends() as seen:
         with greeted(network.client, server) as step:
             step.send(line)
-            assert_closed(seen, step, (500, 501, 554))
+            assert_closed(step, (500, 501, 554))
     session = at_server(seen, step)
     assert session.sent_by("C").count(b"\n") == 1, session.sent_by("C")
 

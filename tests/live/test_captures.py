@@ -14,11 +14,13 @@ import gzip
 import json
 import os
 import re
+import socket
+import struct
 import subprocess
 
 import field
 import pytest
-from netlab import gateway
+from netlab import gateway, packets
 from netlab.gateway import ROOT
 
 pytestmark = pytest.mark.decides
@@ -61,10 +63,84 @@ def replay(artifact, capture, folder):
             source = os.path.join(folder, "unpacked.pcap")
             with open(source, "wb") as file:
                 file.write(packed.read())
-    done = subprocess.run([gateway.binary("postern"), "replay", "--policy", artifact, "--in", source, "--events", "-", "--checksum", "trust"],
+    wire = as_on_a_wire(source, os.path.join(folder, "wire.pcap"))
+    done = subprocess.run([gateway.binary("postern"), "replay", "--policy", artifact, "--in", wire, "--events", "-", "--checksum", "trust"],
                           capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False)
     assert done.returncode == 0, f"{capture}: {done.stderr}"
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+#: Octets before the IP header, by link type: null (loopback), Ethernet, raw IP, Linux cooked.
+_LINK = {0: 4, 1: 14, 101: 0, 113: 16}
+#: What a segment may have where the receiver has not said how much it takes (RFC 9293, 3.7.1).
+_SEGMENT = 536
+
+
+def as_on_a_wire(source, target):
+    """Writes a capture as a wire would have carried it. Many were taken inside a host: from 127.0.0.1 to itself, which no
+    gateway lets pass, and with segments that only the card cuts to size."""
+    frames = []
+    for when, linktype, frame in packets.read_capture(source):
+        # A VLAN tag, or what is no IP over a known link, stays as it is.
+        at = _LINK.get(linktype, len(frame))
+        pieces = _pieces(frame[:at], frame[at:]) if len(frame) > at and (linktype != 1 or frame[12:14] in (b"\x08\x00", b"\x86\xdd")) else [frame]
+        frames += [(when, linktype, piece) for piece in pieces]
+    with open(target, "wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 1 << 20, frames[0][1] if frames else 1))
+        for when, _, frame in frames:
+            file.write(struct.pack("<IIII", int(when), int(when % 1 * 1e6), len(frame), len(frame)) + frame)
+    return target
+
+
+def _pieces(link, packet):
+    """An IP packet with addresses of a network, as one or more segments. Its TCP checksum is not looked at."""
+    version = packet[0] >> 4
+    length = (packet[0] & 15) * 4 if version == 4 else 40
+    protocol, addresses, size = (9, 12, 4) if version == 4 else (6, 8, 16)
+    if version not in (4, 6) or len(packet) < length + 20 or packet[protocol] != 6 or (version == 4 and packet[6:8] not in (b"\0\0", b"\x40\0")):
+        return [link + packet]
+    header, tcp = bytearray(packet[:length]), bytearray(packet[length:])
+    source, destination = (bytes(header[start:start + size]) for start in (addresses, addresses + size))
+    if source == destination:
+        # Whose port is the lower one is the server.
+        client, server = socket_addresses(version)
+        ports = struct.unpack_from(">HH", tcp)
+        header[addresses:addresses + 2 * size] = server + client if ports[0] < ports[1] else client + server
+    total = int.from_bytes(header[2:4], "big") if version == 4 else length + int.from_bytes(header[4:6], "big")
+    offset = (tcp[12] >> 4) * 4
+    whole = len(packet) >= total > length + offset
+    payload = bytes(tcp[offset:total - length]) if whole else bytes(tcp[offset:])
+    if not whole or len(payload) <= _SEGMENT:
+        return [link + _with_checksum(header, version) + tcp]
+    found = []
+    for start in range(0, len(payload), _SEGMENT):
+        part = payload[start:start + _SEGMENT]
+        last = start + len(part) == len(payload)
+        cut, segment = bytearray(header), bytearray(tcp[:offset])
+        segment[4:8] = ((int.from_bytes(tcp[4:8], "big") + start) & 0xFFFFFFFF).to_bytes(4, "big")
+        # PSH and FIN belong to the last octet.
+        segment[13] = tcp[13] if last else tcp[13] & ~0x09
+        place, extent = (2, length + offset + len(part)) if version == 4 else (4, offset + len(part))
+        cut[place:place + 2] = extent.to_bytes(2, "big")
+        found.append(link + _with_checksum(cut, version) + segment + part)
+    return found
+
+
+def socket_addresses(version):
+    """A client's and a server's address, as octets; from the ranges for documentation."""
+    family, pair = (socket.AF_INET, ("192.0.2.1", "192.0.2.2")) if version == 4 else (socket.AF_INET6, ("2001:db8::1", "2001:db8::2"))
+    return tuple(socket.inet_pton(family, address) for address in pair)
+
+
+def _with_checksum(header, version):
+    """An IPv4 header with its checksum; an IPv6 header has none."""
+    if version == 4:
+        header[10:12] = b"\0\0"
+        total = sum(struct.unpack(f">{len(header) // 2}H", header))
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        header[10:12] = (~total & 0xFFFF).to_bytes(2, "big")
+    return bytes(header)
 
 
 class Seen:

@@ -67,8 +67,10 @@ def test_a_banned_command_in_fragments_is_found(plain, middle, raw, words):
 def test_overlapping_fragments_reach_nobody(plain, middle, raw, ends, words, order):
     """The banned sender in one version of the second fragment, a harmless one in the other: whichever the server would take."""
     said = words(middle)
-    good = packets.make_fragments(raw.frame(b"MAIL FROM:<x@fine.example>\r\n"), [32], identification=11)
-    bad = packets.make_fragments(raw.frame(b"MAIL FROM:<x@spam.example>\r\n"), [32], identification=11)
+    # A datagram that was dropped stays dropped for half a minute, so each test has one of its own.
+    identification = 11 + ["good-first", "bad-first", "good-bad-good"].index(order)
+    good = packets.make_fragments(raw.frame(b"MAIL FROM:<x@fine.example>\r\n"), [32], identification=identification)
+    bad = packets.make_fragments(raw.frame(b"MAIL FROM:<x@spam.example>\r\n"), [32], identification=identification)
     with ends() as seen:
         raw.put(*{"good-first": [good[1], bad[1], good[0]],
                   "bad-first": [bad[1], good[1], good[0]],

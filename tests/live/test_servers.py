@@ -90,21 +90,35 @@ def test_at_least_four_run(network, directory, mail_server):
     assert len(running) >= 4, absent
 
 
+def _by_exim(way, server, namespace, token, directory):
+    """Exim hands a mail in; what it said while it did so, and what arrived."""
+    for folder in (directory, *directory.parents[:2]):
+        os.chmod(folder, 0o755)  # exim as a client is not root
+    call = Call(namespace, server.address, token, str(directory))
+    next(session for session in SESSIONS if session.name == way).run(call)
+    return call.said, [essence(mail, token) for mail in server.find(token.encode())]
+
+
+@pytest.mark.decides
+@pytest.mark.parametrize("name", ["postfix", "exim"])
+def test_chunking_allowed(name, network, gate, mail_server, tmp_path):
+    """Where the policy says so BDAT passes, in exim's own way of it."""
+    server = mail_server(name)
+    gate(field.shipped(chunking="allow"))
+    _, straight = _by_exim("exim", server, network.server, f"allowed-{name}-direct-", tmp_path)
+    said, arrived = _by_exim("exim", server, network.client, f"allowed-{name}-through-", tmp_path)
+    assert b" BDAT " in said and b" DATA\n" not in said, said[-3000:]
+    assert arrived == straight != []
+
+
 @pytest.mark.decides
 def test_chunking_falls_back(network, gate, mail_server, tmp_path):
     """Exim sends by BDAT to a server that offers it; through the gateway it is not offered, and exim sends by DATA."""
     server = mail_server("exim")
     gate(field.shipped())
-    session = next(session for session in SESSIONS if session.name == "exim")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(folder, 0o755)  # exim as a client is not root
-    said = {}
-    for namespace in (network.server, network.client):
-        call = Call(namespace, server.address, f"chunks-{namespace.name}", str(tmp_path))
-        session.run(call)
-        assert server.find(call.token.encode())
-        said[namespace.name] = call.said
-    direct, through = said.values()
+    direct, straight = _by_exim("exim", server, network.server, "chunks-direct-", tmp_path)
+    through, arrived = _by_exim("exim", server, network.client, "chunks-through-", tmp_path)
+    assert arrived == straight != []
     # Commands in a group are marked otherwise than `>>`.
     assert b" BDAT " in direct and b" DATA\n" not in direct, direct[-3000:]
     assert b" DATA\n" in through and b"BDAT" not in through and b"CHUNKING" not in through, through[-3000:]

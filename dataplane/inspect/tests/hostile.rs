@@ -376,7 +376,7 @@ fn receivers_agree_whatever_a_peer_sends() {
         assert!(counters.flows_created >= 1);
     }
     assert!(octets > 200_000, "only {octets} octets got through: the test tests nothing");
-    assert!(delivered > 500_000, "only {delivered} octets were delivered: the test tests nothing");
+    assert!(delivered > 100_000, "only {delivered} octets were delivered: the test tests nothing");
     assert!(disagreements > 500, "without a gateway, receivers disagree only {disagreements} times");
     assert!(reassembled > 5_000, "only {reassembled} datagrams came in fragments");
 }

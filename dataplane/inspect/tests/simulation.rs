@@ -273,3 +273,24 @@ fn a_mail_arrives_over_any_network() {
         assert!(silent * 50 < count, "in {silent} of {count} networks an end fell silent");
     }
 }
+
+/// Timestamps on both sides, and a clock that wraps on the way: what waited here is not too old for its receiver (PAWS).
+#[test]
+fn a_mail_arrives_between_ends_with_timestamps() {
+    for seed in 0..400 {
+        let mut random = Random::new(seed + 7_000);
+        let mut link = || Faults {
+            loss: random.below(80),
+            duplication: random.below(80),
+            reordering: random.below(300),
+        };
+        let mut network = Network::new(policy(Some(Base::None)), NoPatterns, seed);
+        (network.client_link, network.server_link) = (link(), link());
+        let mtu = [600, 900, 1_300, 1_514][random.below(4) as usize];
+        let family = if mtu < 1_300 || seed % 2 == 0 { Family::V4 } else { Family::V6 };
+        network.client.set_mtu(mtu);
+        network.client.set_timestamps();
+        network.server.set_timestamps();
+        assert!(deliver_over(&mut network, family, seed, 20_000), "seed {seed}: an end fell silent");
+    }
+}

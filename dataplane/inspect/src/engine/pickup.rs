@@ -67,6 +67,7 @@ impl<X: Matcher> Engine<X> {
         shared.counters.flows_created += 1;
         shared.counters.flows_active += 1;
         shared.counters.flows_picked_up += 1;
+        shared.level_begun(&tag, io.now);
         shared.journal.subject(io.now, Some(tag));
         shared.journal.push(Body::FlowStart);
         if let Some(flow) = self.table.get_mut(index) {
@@ -77,6 +78,7 @@ impl<X: Matcher> Engine<X> {
             };
             shared.anomaly(flow, Anomaly::MiddleOfConnection, direction, StreamOffset(0));
             carry(flow, shared, direction, segment, frame, io);
+            shared.level_changed(flow, flow.totals.octets(), io.now);
         }
         true
     }

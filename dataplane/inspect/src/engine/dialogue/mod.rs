@@ -131,13 +131,13 @@ pub struct Dialogue {
     audit: Option<Box<report::Audit>>,
     /// The client spoke before its turn, which was reported.
     early: bool,
+    /// Its octets were given back to be kept.
+    keeps: bool,
     /// Mechanisms were overwritten in the line of the server under way.
     mechanisms_masked: bool,
     /// The reply to EHLO under way offers STARTTLS.
     offers_tls: bool,
     conduct: conduct::Conduct,
-    /// Its octets were given back to be kept.
-    keeps: bool,
 }
 
 const CLIENT: usize = 0;
@@ -159,10 +159,10 @@ impl Dialogue {
             content: content::Content::default(),
             audit: None,
             early: false,
+            keeps: false,
             mechanisms_masked: false,
             offers_tls: false,
             conduct: conduct::Conduct::default(),
-            keeps: false,
         }
     }
 
