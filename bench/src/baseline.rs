@@ -46,7 +46,7 @@ impl Copier {
 #[derive(Debug)]
 pub struct Scanner {
     stream: Database,
-    block: Database,
+    block: Option<Database>,
     scratch: Scratch,
     /// For each slot and direction, reset after each session.
     streams: Vec<[Stream; 2]>,
@@ -69,13 +69,21 @@ impl Scanner {
     pub fn new(target: Target, count: usize) -> Result<Self, String> {
         let texts = patterns(target, count);
         let numbered: Vec<_> = texts.iter().zip(0..).map(|(text, id)| (text.as_str(), id)).collect();
-        let stream = compile(&numbered, Mode::Stream)?;
         let block = compile(&numbered, Mode::Block)?;
+        let mut scanner = Self::of(compile(&numbered, Mode::Stream)?)?;
+        scanner.scratch.fit(&block).map_err(|error| error.to_string())?;
+        scanner.block = Some(block);
+        Ok(scanner)
+    }
+
+    /// A scanner with a database in streaming mode; it has no blocks.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn of(stream: Database) -> Result<Self, String> {
         let mut scratch = Scratch::new();
-        for database in [&stream, &block] {
-            scratch.fit(database).map_err(|error| error.to_string())?;
-        }
-        Ok(Self { stream, block, scratch, streams: Vec::new() })
+        scratch.fit(&stream).map_err(|error| error.to_string())?;
+        Ok(Self { stream, block: None, scratch, streams: Vec::new() })
     }
 
     /// Scans all payload of both directions: one stream for each direction of each session.
@@ -120,6 +128,7 @@ impl Scanner {
     pub fn block_lap(&mut self, trace: &Trace) -> Result<Scanned, hyperscan::Error> {
         let (mut hits, mut watch) = (0, Stopwatch::default());
         let Self { block, scratch, .. } = self;
+        let block = block.as_ref().ok_or(hyperscan::Error::Mode)?;
         watch.time(|| {
             for entry in trace.entries() {
                 let payload = trace.payload(entry);

@@ -5,6 +5,7 @@
 
 use inspect::unit::{Direction, PortId};
 
+use crate::flood;
 use crate::gateway::{CHUNKS, Difference, Gateway, Meter, Passed, Subject};
 use crate::machine::resident_len;
 use crate::measure::{Samples, Stopwatch};
@@ -59,7 +60,8 @@ pub fn run(scale: Scale, meter: Meter) -> Result<Vec<Section>, String> {
         let row = Row::new("flows: memory of an idle session", "octets", last.memory_each, detail);
         section.rows.push(row.reaching(Reach::AtMost(IDLE_LIMIT)));
     }
-    Ok(vec![section])
+    drop(gateway);
+    Ok(vec![section, flood::table(scale)?, flood::flood(scale, meter)?])
 }
 
 /// What so many sessions cost.
@@ -158,7 +160,7 @@ fn crowd(
 }
 
 /// A session that says EHLO and then nothing.
-fn session(number: u64) -> Connection {
+pub(crate) fn session(number: u64) -> Connection {
     let seed = Seed::new(SEED).part(number);
     let mut script = Script::new(number, seed.part(0), &[]);
     script.begin();
@@ -171,7 +173,7 @@ fn turn(speaker: Direction, octets: &[u8]) -> Turn {
 
 /// Emits the next frame and says which port it comes to; `None` when there is nothing more to say. The server's words are
 /// acknowledged by a segment of its own: the client will be silent for long.
-fn next_frame(connection: &mut Connection, frame: &mut Vec<u8>) -> Option<PortId> {
+pub(crate) fn next_frame(connection: &mut Connection, frame: &mut Vec<u8>) -> Option<PortId> {
     if connection.is_quiet() {
         return None;
     }

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec;
 
+use artifact::format::Artifact;
 use inspect::counter::Counters;
 use inspect::engine::{Config, Engine};
 use inspect::frame::{Frame, Memory, Pool, Sealed, VecMemory};
@@ -51,7 +53,14 @@ impl Subject {
     /// # Errors
     /// What is wrong with the policy's patterns.
     pub fn new(rules: Rules, flow_limit: usize) -> Result<Self, String> {
-        let artifact = artifact(rules)?;
+        Self::of(artifact(rules)?, flow_limit)
+    }
+
+    /// The same, of a policy that was compiled before.
+    ///
+    /// # Errors
+    /// What is wrong with the policy's patterns.
+    pub fn of(artifact: Artifact, flow_limit: usize) -> Result<Self, String> {
         let patterns = Patterns::load(&artifact).map_err(|error| error.to_string())?;
         let matcher = patterns.matcher(flow_limit).map_err(|error| error.to_string())?;
         let usage = matcher.usage();
@@ -86,6 +95,7 @@ pub struct Gateway {
     far: [FarEnd; 2],
     pool: Pool<VecMemory>,
     received: Vec<Frame>,
+    burst: Vec<(PortId, Frame)>,
     out: Vec<(PortId, Sealed)>,
     /// Which port the frames that were put in come to: so many in a row.
     runs: VecDeque<(PortId, usize)>,
@@ -103,6 +113,7 @@ impl Gateway {
             far: [far_a, far_b],
             pool: VecMemory::pool(chunk_count, chunk_len),
             received: Vec::with_capacity(BURST),
+            burst: Vec::with_capacity(BURST),
             out: Vec::with_capacity(BURST * 4),
             runs: VecDeque::with_capacity(chunk_count),
             waiting: 0,
@@ -172,8 +183,7 @@ impl Gateway {
         watch.time(|| {
             while self.waiting > 0 {
                 let now = Instant::from_nanos(*clock);
-                let count =
-                    self.receive(|port, frame, pool, out| engine.receive(now, port, frame, pool, out))?;
+                let count = self.receive(|burst, pool, out| engine.receive_burst(now, burst, pool, out))?;
                 engine.tick(now, &mut self.pool, &mut self.out);
                 self.transmit(passed, &mut sink)?;
                 *clock += count as u64 * FRAME_INTERVAL;
@@ -198,9 +208,11 @@ impl Gateway {
     ) -> Result<(), String> {
         watch.time(|| {
             while self.waiting > 0 {
-                self.receive(|port, frame, pool, out| {
-                    look(pool.bytes(&frame));
-                    out.push((port.other(), pool.seal(frame)));
+                self.receive(|burst, pool, out| {
+                    for (port, frame) in burst {
+                        look(pool.bytes(&frame));
+                        out.push((port.other(), pool.seal(frame)));
+                    }
                 })?;
                 self.transmit(passed, &mut |_, _| {})?;
             }
@@ -208,12 +220,13 @@ impl Gateway {
         })
     }
 
-    /// Hands a burst to `handle`, frame by frame; how many there were.
+    /// Hands a burst to `handle`; how many frames there were. As a worker's, but in the order in which the frames were put in,
+    /// whichever port they come by.
     fn receive(
         &mut self,
-        mut handle: impl FnMut(PortId, Frame, &mut Pool<VecMemory>, &mut Vec<(PortId, Sealed)>),
+        mut handle: impl FnMut(vec::Drain<'_, (PortId, Frame)>, &mut Pool<VecMemory>, &mut Vec<(PortId, Sealed)>),
     ) -> Result<usize, String> {
-        let Self { ports, pool, received, out, runs, .. } = self;
+        let Self { ports, pool, received, burst, out, runs, .. } = self;
         let mut count = 0;
         while count < BURST
             && let Some((port, left)) = runs.front_mut()
@@ -222,15 +235,14 @@ impl Gateway {
             let got =
                 ports[port.index()].receive(pool, received, limit).map_err(|error| error.to_string())?;
             pool.warm(received);
-            for frame in received.drain(..) {
-                handle(*port, frame, pool, out);
-            }
+            burst.extend(received.drain(..).map(|frame| (*port, frame)));
             count += got;
             *left -= got;
             if *left == 0 {
                 runs.pop_front();
             }
         }
+        handle(burst.drain(..), pool, out);
         self.waiting -= count;
         Ok(count)
     }

@@ -7,10 +7,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bench::live::Measure;
 use bench::pipeline::{self, Scale};
+use bench::plot::Plot;
 use bench::table::Report;
 use bench::traffic::{self, Profile, Traffic};
-use bench::{flows, loss, machine, stages};
+use bench::{flows, growth, instructions, live, loss, machine, stages, start};
 use clap::{Args, Parser, Subcommand};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -41,6 +43,12 @@ struct Common {
     /// Also write the rows to FILE, as a JSON list
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also draw the curves, as SVG files in FOLDER
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
+    /// With `all`: every row, not only those with something to reach
+    #[arg(long)]
+    verbose: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -56,6 +64,20 @@ enum Command {
     /// The cost of a frame, and of a session's memory, as sessions grow in number
     #[command(after_help = "Example:\n  bench/run flows --quick")]
     Flows(Common),
+    /// The cost of a frame as patterns grow in number, beside raw Hyperscan's
+    #[command(after_help = "Example:\n  bench/run patterns --plots plots")]
+    Patterns(Common),
+    /// How long an artifact of 10,000 patterns takes to load
+    Start(Common),
+    /// Mail through the gateway beside a kernel bridge, over veth (needs root)
+    #[command(after_help = "Example:\n  sudo bench/run wire --quick")]
+    Wire(Common),
+    /// The time that the gateway adds to a command and its reply (needs root)
+    Latency(Common),
+    /// What a reload costs sessions that are under way (needs root)
+    Reload(Common),
+    /// Instructions of a frame, held against the committed baseline (needs valgrind)
+    Instructions(InstructionArgs),
     /// Goodput over a network that loses and overtakes, beside a kernel bridge; as root, not part of `all`
     #[command(after_help = "Example:\n  bench/run loss --quick")]
     Loss(Common),
@@ -64,6 +86,19 @@ enum Command {
         after_help = "Example:\n  bench/run traffic --profile attack --sessions 1000 --seed 7 -o attack.pcap"
     )]
     Traffic(TrafficArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+struct InstructionArgs {
+    /// Write the baseline anew
+    #[arg(long)]
+    bless: bool,
+    /// Only play one case: what valgrind is given
+    #[arg(long, value_name = "CASE", hide = true)]
+    play: Option<String>,
+    /// The baseline
+    #[arg(long, value_name = "FILE", hide = true)]
+    baseline: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -87,10 +122,16 @@ fn main() -> ExitCode {
     let command = command.unwrap_or(Command::All(common));
     let result = match &command {
         Command::Traffic(args) => make_traffic(args).map(|()| true),
+        Command::Instructions(args) => count_instructions(args),
         Command::All(common)
         | Command::Pipeline(common)
         | Command::Stages(common)
         | Command::Flows(common)
+        | Command::Patterns(common)
+        | Command::Start(common)
+        | Command::Wire(common)
+        | Command::Latency(common)
+        | Command::Reload(common)
         | Command::Loss(common) => measure(&command, common),
     };
     match result {
@@ -120,14 +161,55 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
     if is_all || matches!(command, Command::Flows(_)) {
         report.sections.extend(flows::run(scale, allocations)?);
     }
+    let mut plots: Vec<Plot> = Vec::new();
+    if is_all || matches!(command, Command::Patterns(_)) {
+        let (sections, plot) = growth::run(scale, allocations)?;
+        report.sections.extend(sections);
+        plots.push(plot);
+    }
+    if is_all || matches!(command, Command::Start(_)) {
+        report.sections.extend(start::run(scale)?);
+    }
+    for measure in Measure::ALL {
+        let is_asked = match measure {
+            Measure::Wire => matches!(command, Command::Wire(_)),
+            Measure::Latency => matches!(command, Command::Latency(_)),
+            Measure::Reload => matches!(command, Command::Reload(_)),
+        };
+        if is_all || is_asked {
+            report.sections.push(live::run(measure, scale)?);
+        }
+    }
     if matches!(command, Command::Loss(_)) {
         report.sections.extend(loss::run(scale)?);
     }
     let stdout = io::stdout();
-    write!(stdout.lock(), "{report}").map_err(|error| format!("standard output: {error}"))?;
+    let shown = if is_all && !common.verbose { report.summary() } else { report.clone() };
+    write!(stdout.lock(), "{shown}").map_err(|error| format!("standard output: {error}"))?;
+    if let Some(folder) = &common.plots {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        for plot in &plots {
+            let path = folder.join(format!("{}.svg", plot.name));
+            std::fs::write(&path, plot.svg()).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
     if let Some(path) = &common.json {
         std::fs::write(path, report.json()).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    Ok(report.is_sound())
+}
+
+/// Counts instructions, or plays the case that is counted.
+fn count_instructions(args: &InstructionArgs) -> Result<bool, String> {
+    if let Some(case) = &args.play {
+        println!("{}", instructions::play(case)?);
+        return Ok(true);
+    }
+    let root = std::env::var_os("POSTERN_ROOT").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let baseline = args.baseline.clone().unwrap_or_else(|| root.join("bench/instructions.json"));
+    let section = instructions::run(&baseline, args.bless)?;
+    let report = Report { heading: "Postern bench: instructions".into(), sections: vec![section] };
+    print!("{report}");
     Ok(report.is_sound())
 }
 

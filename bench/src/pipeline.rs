@@ -15,7 +15,7 @@ use crate::traffic::{Profile, Trace};
 /// Patterns of each set.
 pub const PATTERN_COUNT: usize = 100;
 /// Sessions that an engine has room for: more than any trace has.
-const FLOW_LIMIT: usize = 65_536;
+pub const FLOW_LIMIT: usize = 65_536;
 /// Rounds that count.
 const ROUNDS: usize = 5;
 /// Of all traffic that is measured.
@@ -205,7 +205,7 @@ impl Contender {
     /// As the table says it.
     pub(crate) fn name(&self) -> String {
         match self.rules {
-            Rules::Pinhole => "not inspected".into(),
+            Rules::Pinhole | Rules::Guarded => "not inspected".into(),
             Rules::Smtp => "no patterns".into(),
             Rules::Patterns(target, count) => format!("{count} {} patterns", target.word()),
         }

@@ -17,6 +17,8 @@ pub enum Rules {
     Smtp,
     /// Inspects SMTP and logs what so many patterns find.
     Patterns(Target, usize),
+    /// Follows connections, and lets so many be half-open: [`crate::flood::HIGH`].
+    Guarded,
 }
 
 /// A policy for sessions from its first port, `inside`, to its second, `outside`, compiled.
@@ -43,6 +45,14 @@ pub fn text(rules: Rules) -> String {
     let mut criteria = Vec::new();
     match rules {
         Rules::Pinhole => {}
+        Rules::Guarded => {
+            let high = crate::flood::HIGH;
+            let _ = write!(
+                text,
+                "parameter-map type inspect guard\n max-incomplete low {} high {high}\n",
+                high - 100
+            );
+        }
         Rules::Smtp => criteria.push("cmd verb EVIL".to_owned()),
         Rules::Patterns(target, count) => {
             for (map, some) in patterns(target, count).chunks(MAP_LIMIT).enumerate() {
@@ -59,7 +69,7 @@ pub fn text(rules: Rules) -> String {
             }
         }
     }
-    let mut action = String::from("  inspect\n");
+    let mut action = String::from(if rules == Rules::Guarded { "  inspect guard\n" } else { "  inspect\n" });
     if !criteria.is_empty() {
         text += "class-map type inspect smtp match-any found\n";
         for criterion in &criteria {
@@ -89,6 +99,7 @@ mod tests {
             Rules::Smtp,
             Rules::Patterns(Target::Body, 100),
             Rules::Patterns(Target::Address, 100),
+            Rules::Guarded,
         ];
         let databases = rules.map(|rules| {
             let artifact = artifact(rules).unwrap();
@@ -96,6 +107,6 @@ mod tests {
             Patterns::load(&artifact).unwrap();
             artifact.policy.smtp.first().map(|smtp| smtp.databases.len())
         });
-        assert_eq!(databases, [None, Some(0), Some(1), Some(2)]);
+        assert_eq!(databases, [None, Some(0), Some(1), Some(2), None]);
     }
 }

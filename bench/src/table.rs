@@ -1,5 +1,6 @@
 //! The table that a run prints, and the same as JSON.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -37,7 +38,7 @@ pub struct Row {
     /// What was measured; unique, the same in every run.
     pub name: String,
     /// `ratio`, `ns/frame`, …
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// Such as `>= 0.5`; `null` where the number only informs.
     pub reach: Option<String>,
     /// The median of the rounds.
@@ -55,13 +56,13 @@ impl Row {
     #[must_use]
     pub fn new(
         name: impl Into<String>,
-        unit: &'static str,
+        unit: impl Into<Cow<'static, str>>,
         measured: f64,
         detail: impl Into<String>,
     ) -> Self {
         Self {
             name: name.into(),
-            unit,
+            unit: unit.into(),
             reach: None,
             measured,
             holds: None,
@@ -122,6 +123,20 @@ impl Report {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.sections.iter().all(|section| section.faults.is_empty())
+    }
+
+    /// One table of what has something to reach, and of what is wrong.
+    #[must_use]
+    pub fn summary(&self) -> Report {
+        let mut all = Section::new("what is to be reached");
+        for section in &self.sections {
+            all.rows.extend(section.rows.iter().filter(|row| row.reach.is_some()).cloned());
+            all.faults.extend(section.faults.iter().map(|fault| format!("{}: {fault}", section.title)));
+            if section.title.contains(": skipped, ") {
+                all.faults.push(section.title.clone());
+            }
+        }
+        Report { heading: self.heading.clone(), sections: vec![all] }
     }
 
     /// The rows as a JSON list, a row a line.
@@ -221,6 +236,17 @@ small mails
 ";
         assert_eq!(report().to_string(), expected);
         assert!(!report().is_sound());
+    }
+
+    #[test]
+    fn the_summary_has_what_is_to_be_reached_and_what_was_not_measured() {
+        let mut report = report();
+        report.sections.push(Section::new("wire: skipped, not root"));
+        let summary = report.summary();
+        let [all] = &summary.sections[..] else { panic!("one table") };
+        let names: Vec<_> = all.rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["of raw Hyperscan", "idle"]);
+        assert_eq!(all.faults, ["small mails: nothing was scanned", "wire: skipped, not root"]);
     }
 
     #[test]

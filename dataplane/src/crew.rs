@@ -273,6 +273,7 @@ impl Crew<'_> {
             generation: editions.current().generation,
             hash_key: random_key(),
             verify_checksums: self.config.checksum == Checksum::Verify,
+            worker_count: self.config.worker_count,
             pickup: match self.config.unknown_sessions {
                 UnknownSessions::Drop => Pickup::Drop,
                 UnknownSessions::Pass => Pickup::Pass,

@@ -389,6 +389,8 @@ mod tests {
         state.tally.record(&record, &board.editions());
         state.totals.chunks = 100;
         state.totals.chunks_free = 40;
+        state.totals.handover.given = 3;
+        state.totals.handover.surplus = -2;
         state.totals.levels[1] = port::Level { rx_lost: 9, ..port::Level::default() };
         state.totals.busy_nanos = 1;
         state.totals.total_nanos = 4;
@@ -419,7 +421,10 @@ mod tests {
             r#"postern_class_hits_total{zone_pair="in-out",policy="mail-rules",class="spam",action="close"} 2"#,
             r#"postern_class_hits_total{zone_pair="in-out",policy="mail-rules",class="spam",action="log"} 0"#,
             r#"postern_worker_busy_ratio{worker="1"} 0.25"#,
-            r#"postern_umem_chunks{worker="0",state="used"} 60"#,
+            r#"postern_umem_chunks{worker="0",state="used"} 58"#,
+            r#"postern_umem_chunks{worker="0",state="surplus"} -2"#,
+            r#"postern_handover_frames_total{worker="0",direction="given"} 3"#,
+            r#"postern_handover_dropped_total{worker="0"} 0"#,
             r#"postern_port_rx_lost_total{worker="0",port="outside"} 9"#,
             r#"postern_burst_duration_seconds_bucket{le="0.000001"} 0"#,
             r#"postern_burst_duration_seconds_bucket{le="0.000002"} 2"#,

@@ -188,9 +188,8 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
             if let Some(handover) = &mut self.handover {
                 count += handover.exchange(side, &mut self.pool, &mut self.received, self.burst);
             }
-            for frame in self.received.drain(..) {
-                self.engine.receive(now, side, frame, &mut self.pool, &mut self.out);
-            }
+            let frames = self.received.drain(..).map(|frame| (side, frame));
+            self.engine.receive_burst(now, frames, &mut self.pool, &mut self.out);
         }
         self.transmit()?;
         if let Some(handover) = &mut self.handover {

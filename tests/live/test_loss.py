@@ -1,5 +1,6 @@
-"""Segments that the gateway makes, over links that lose one in five: the refusal is read, the session ends, nothing stays."""
+"""Segments that the gateway makes, over a link that loses one in five: the refusal is read, the session ends, nothing stays."""
 
+import contextlib
 import json
 import threading
 import time
@@ -11,28 +12,30 @@ from policies import RULES
 
 pytestmark = pytest.mark.decides
 
-#: Of a hundred frames, so many are lost, each way at either end.
-LOSS = 20
+#: Of a hundred frames, so many are lost each way, at the client's end and at the server's. What the gateway makes goes to the client. (With one in
+#: five at both, TCP itself doubles its timers beyond any bound of a test.)
+LOSS, SERVER_LOSS = 20, 3
 #: Sessions of each kind, all at once.
-SESSIONS = 12
-#: What a refused session may take, from its connection to its end (seconds): the client's own SYN and its segments are lost too, and TCP
-#: waits longer each time.
+SESSIONS = 16
+#: What a refused session may take to its end (seconds): the client's own segments are lost too, and TCP waits longer each time.
 BOUND = 75.0
 #: After the end, the gateway answers late segments for a minute, as a closed connection of Linux does (TIME-WAIT).
 FAREWELL = 75.0
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def bad_links(network):
     """Loss on everything of SMTP, both ways, at both ends."""
     rules = [(network.client, f"arriving tcp sport 25 numgen random mod 100 < {LOSS} drop"),
              (network.client, f"leaving tcp dport 25 numgen random mod 100 < {LOSS} drop"),
-             (network.server, f"arriving tcp dport 25 numgen random mod 100 < {LOSS} drop"),
-             (network.server, f"leaving tcp sport 25 numgen random mod 100 < {LOSS} drop")]
+             (network.server, f"arriving tcp dport 25 numgen random mod 100 < {SERVER_LOSS} drop"),
+             (network.server, f"leaving tcp sport 25 numgen random mod 100 < {SERVER_LOSS} drop")]
     stops = [network.lose(namespace, rule) for namespace, rule in rules]
-    yield
-    for stop in stops:
-        stop()
+    try:
+        yield
+    finally:
+        for stop in stops:
+            stop()
 
 
 def sessions(gate):
@@ -51,57 +54,63 @@ def empty_after(gate, seconds):
 
 def in_command(step):
     """Refused for its sender."""
-    step.read_reply()
     step.say("EHLO client.example")
     return step.say("MAIL FROM:<x@spam.example>")
 
 
 def pipelined(step):
-    """Refused in the middle of what was said at once."""
-    step.read_reply()
+    """Refused in the middle of what was said at once. The reply before it is waited for, but not for ever."""
     step.say("EHLO client.example")
     step.send("NOOP\r\nMAIL FROM:<x@spam.example>\r\nRCPT TO:<bob@lab.example>\r\nDATA\r\n")
-    assert code(step.read_reply()) == 250
-    return code(step.read_reply())
+    first = code(step.read_reply())
+    return code(step.read_reply()) if first == 250 else first
 
 
 def in_content(step):
     """Refused for its content, at its end, after all of it was swallowed."""
-    step.read_reply()
     return step.mail(b"Subject: a\r\n\r\n" + b"Project Nightjar\r\n" + b"x" * 70 + b"\r\n" + b"more text\r\n" * 500)
 
 
-def test_a_refused_client_always_reads_why(network, plain, gate, bad_links):
+def test_a_refused_client_always_reads_why(network, plain, gate):
+    """The links go bad when all sessions have begun: a handshake that takes longer than half a minute is given up, as a policy says
+    (`tcp synwait-time`), and that is not what is looked at here."""
     middle = gate(RULES, fresh=True)
     took, wrong = [], []
+    kinds = [refused for refused in (in_command, pipelined, in_content) for _ in range(SESSIONS)]
+    begun, go = threading.Barrier(len(kinds) + 1, timeout=60), threading.Event()
 
     def session(number, refused):
-        began = time.monotonic()
-        try:
-            with Step(network.client, PLAIN[number % 2], timeout=BOUND) as step:
+        with Step(network.client, PLAIN[number % 2], timeout=BOUND) as step:
+            step.read_reply()
+            begun.wait()
+            go.wait()
+            began = time.monotonic()
+            try:
                 told = refused(step)
                 ended = step.read_to_end(BOUND)
-                if told != 554 or ended != "closed":
-                    wrong.append((refused.__name__, number, told, ended))
-        except (OSError, AssertionError) as error:
-            wrong.append((refused.__name__, number, repr(error)))
-        took.append(time.monotonic() - began)
+            except OSError as error:
+                told, ended = 0, repr(error)
+            took.append(time.monotonic() - began)
+            if told != 554 or ended != "closed":
+                wrong.append((refused.__name__, step.name, told, ended, f"{took[-1]:.1f} s", step.transcript[-2:]))
 
-    threads = [threading.Thread(target=session, args=(number, refused))
-               for refused in (in_command, pipelined, in_content) for number in range(SESSIONS)]
+    threads = [threading.Thread(target=session, args=pair) for pair in enumerate(kinds)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    begun.wait()
+    with bad_links(network):
+        go.set()
+        for thread in threads:
+            thread.join()
     assert not wrong, f"{len(wrong)} of {len(threads)}: {wrong[:5]}"
-    assert max(took) < BOUND, f"the slowest took {max(took):.1f} s"
+    assert len(took) == len(kinds) and max(took) < BOUND, f"the slowest took {max(took):.1f} s"
     for connection in plain.connections:
         assert b"spam.example>\r\n" not in bytes(connection.received) and not connection.messages
     left = empty_after(middle, FAREWELL)
     assert not left, f"{len(left)} sessions are remembered: {left[:2]}"
 
 
-def test_the_links_do_lose(network, plain, gate, bad_links):
+def test_the_links_do_lose(network, plain, gate):
     """The test above would pass on good links too: here the same ends send octets again."""
     gate(RULES)
 
@@ -110,7 +119,7 @@ def test_the_links_do_lose(network, plain, gate, bad_links):
         return int(counts[counts.index("TcpRetransSegs") + 1])
 
     before = resent()
-    with Step(network.client, PLAIN[0], timeout=BOUND) as step:
+    with Step(network.client, PLAIN[0], timeout=BOUND) as step, bad_links(network):
         step.read_reply()
         for _ in range(20):
             assert step.say("NOOP") == 250

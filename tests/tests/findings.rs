@@ -22,6 +22,9 @@ fn what_the_fuzzer_found_stays_fixed() {
     }
     for entry in std::fs::read_dir(&folder).expect("the folder of findings") {
         let name = entry.expect("a folder entry").file_name().to_string_lossy().into_owned();
+        if name == "README.md" {
+            continue;
+        }
         assert!(TARGETS.iter().any(|(target, _)| *target == name), "findings of no target: {name}");
     }
     println!("{count} findings");

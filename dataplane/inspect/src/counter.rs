@@ -75,6 +75,7 @@ counters! {
     dropped_policy: "Frames dropped: no policy lets them through.";
     dropped_state: "Frames dropped: they do not fit their connection.";
     dropped_waiting: "Segments cut or dropped until the peer has answered.";
+    dropped_premature: "Acknowledgements left out: they end within what the sender was told had come out of order.";
     dropped_closing: "Frames dropped: their session is being closed.";
     dropped_no_frame: "Frames that could not be made: no free chunk.";
     dropped_no_memory: "Segments cut because what was sent and not acknowledged has reached its limit.";

@@ -297,7 +297,7 @@ impl Stage {
 fn play(seed: u64, inspected: bool) -> Stage {
     let mut random = Random::new(seed);
     let mut stage = Stage::new(inspected);
-    stage.timestamps = seed % 3 == 0;
+    stage.timestamps = seed.is_multiple_of(3);
     stage.links = Random::new(!seed);
     stage.handshake();
     // What an honest client would send; a hostile one sends other octets at the same places.
@@ -511,7 +511,7 @@ fn five_gib_go_through_one_connection() {
         let (port, left) = put(PortId::A, &data_frame);
         assert_eq!((port, left.len(), &left[38..42]), (PortId::B, data_frame.len(), &seq.to_be_bytes()[..]));
         sent += PIECE as u64;
-        if sent % (97 * PIECE as u64) == 0 || sent > total - 3 * PIECE as u64 {
+        if sent.is_multiple_of(97 * PIECE as u64) || sent > total - 3 * PIECE as u64 {
             // Sent again with another first octet, before it is acknowledged.
             data_frame[54] = b'b';
             let (_, again) = put(PortId::A, &data_frame);

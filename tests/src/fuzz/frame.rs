@@ -173,7 +173,7 @@ impl Sketch<'_> {
             }
         } else {
             let more = field & 1;
-            let field = field / 8 | more << 13;
+            let field = (field / 8) | (more << 13);
             frame.extend_from_slice(&[8, 0]);
             let mut ip = vec![0x45, 0];
             ip.extend_from_slice(&((V4_LEN + part.len()) as u16).to_be_bytes());

@@ -133,11 +133,14 @@ impl<X: Matcher> Play<X> {
                 if kind == 11 && !frame.is_empty() {
                     let at = usize::from(fields.u16()) % frame.len();
                     frame[at] ^= 1 << (fields.u8() % 8);
-                    if fields.u8() % 2 == 0 {
+                    if fields.u8().is_multiple_of(2) {
                         frame::mend(&mut frame);
                     }
                 }
-                return if frame.is_empty() { () } else { self.put(index, side, &frame) };
+                if !frame.is_empty() {
+                    self.put(index, side, &frame);
+                }
+                return;
             }
             _ => {}
         }

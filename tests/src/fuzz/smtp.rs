@@ -147,7 +147,7 @@ fn tag() -> FlowTag {
 
 /// An event and a syslog line as they leave the program, checked for what a peer could put into them.
 fn shown(record: &Record, tag: FlowTag, policy: &Policy) -> Option<String> {
-    let record = Record { flow: Some(tag), ..record.clone() };
+    let record = Record { flow: Some(tag), ..*record };
     if let Some(message) = message(&record, policy) {
         assert!(message.text.bytes().all(|octet| (0x20..0x7f).contains(&octet)), "{:?}", message.text);
     }

@@ -46,6 +46,8 @@ pub struct Config {
     pub hash_key: [u8; 16],
     /// Whether TCP and IP checksums are verified on receive.
     pub verify_checksums: bool,
+    /// Workers that share what a policy's limits of sessions allow, evenly.
+    pub worker_count: u32,
     /// First flow id of this worker; ids go up in steps of `flow_id_step`.
     pub flow_id_start: u64,
     /// Number of workers.
@@ -68,6 +70,7 @@ impl Default for Config {
             ttl_floor: 32,
             hash_key: [0; 16],
             verify_checksums: true,
+            worker_count: 1,
             flow_id_start: 1,
             flow_id_step: 1,
         }

@@ -66,7 +66,7 @@ pub(super) fn synchronize<X: Matcher, M: Memory>(
     let stream = flow.stream(direction);
     stream.window = segment.window;
     if let Some(stamps) = segment.options.timestamps {
-        stream.timestamp = stamps.value;
+        (stream.timestamp, stream.newest_timestamp) = (stamps.value, stamps.value);
     }
     flow.last_heard = io.now;
     shared.counters.forwarded(edited);

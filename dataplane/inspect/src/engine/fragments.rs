@@ -120,7 +120,8 @@ impl<X: Matcher> Engine<X> {
             // Their sender did not mind fragments, and nobody would tell it about a smaller link.
             self.identification = self.identification.wrapping_add(1);
             edit::set_fragmentable(bytes, &mut made, self.identification);
-            self.tcp(ingress, made, frame, io);
+            let (key, hash) = self.flow_of(&made);
+            self.tcp(ingress, (made, key, hash), frame, io);
             if after.is_empty() {
                 return;
             }

@@ -36,9 +36,15 @@ pub const GENERATION_LIMIT: usize = 16;
 pub struct TooManyGenerations;
 
 impl<X> Generation<X> {
-    pub fn new(number: u32, policy: Arc<Policy>, matcher: X, ports: [Option<PortIndex>; 2]) -> Self {
+    pub fn new(
+        number: u32,
+        policy: Arc<Policy>,
+        matcher: X,
+        ports: [Option<PortIndex>; 2],
+        worker_count: u32,
+    ) -> Self {
         let rules = policy.smtp.iter().map(Rules::new).collect();
-        let (groups, levels) = (Groups::new(&policy), Levels::new(&policy));
+        let (groups, levels) = (Groups::new(&policy, worker_count), Levels::new(&policy));
         Self { number, policy, rules, matcher, ports, flow_count: 0, groups, levels }
     }
 
@@ -93,7 +99,7 @@ impl<X> Engine<X> {
         if self.shared.current().flow_count == 0 {
             self.shared.generations.pop();
         }
-        let generation = Generation::new(number, policy, matcher, ports);
+        let generation = Generation::new(number, policy, matcher, ports, self.shared.config.worker_count);
         if !generation.groups.is_empty() {
             self.limits.reserve(self.shared.config.flow_limit, &self.shared.config.hash_key);
         }

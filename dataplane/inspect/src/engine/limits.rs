@@ -2,8 +2,12 @@
 //!
 //! A top-level class counts its own sessions (`sessions maximum`) and its half-open ones (`max-incomplete`, `one-minute`);
 //! the classic form, whose limits are global, counts half-open sessions of all classes together. Half-open sessions to one
-//! host are counted over all classes (`tcp max-incomplete host`). **Every worker counts its own**, and every loaded
-//! artifact its own classes. What a limit takes away is a session, never an inspection.
+//! host are counted over all classes (`tcp max-incomplete host`). Every loaded artifact counts its own classes.
+//!
+//! **Every worker counts its own, and has an even share of each limit**, rounded up: of `sessions maximum 100`, each of three
+//! workers has 34. So nothing is shared on the way of a SYN. Pairs of hosts are spread over the workers at random
+//! ([`crate::flow::owner`]), so many clients fill the shares evenly; a few may fill one while another has room.
+//! What a limit takes away is a session, never an inspection.
 //!
 //! When there are too many half-open sessions, the oldest go: a handshake that nobody completes grows old, one that
 //! somebody completes does not stay long enough. They are deleted a few at a time, so that no frame waits for long.
@@ -41,12 +45,15 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn new(parameters: &InspectParameters) -> Self {
+    /// One worker's share of them.
+    fn new(parameters: &InspectParameters, worker_count: u32) -> Self {
+        let share = |limit: u32| limit.div_ceil(worker_count.max(1));
+        let both = |bounds: Thresholds| Thresholds { low: share(bounds.low), high: share(bounds.high) };
         Self {
-            sessions: parameters.sessions_maximum,
-            incomplete: parameters.max_incomplete,
-            one_minute: parameters.one_minute,
-            host: parameters.max_incomplete_host,
+            sessions: parameters.sessions_maximum.map(share),
+            incomplete: parameters.max_incomplete.map(both),
+            one_minute: parameters.one_minute.map(both),
+            host: parameters.max_incomplete_host.map(|(limit, minutes)| (share(limit), minutes)),
         }
     }
 }
@@ -107,10 +114,11 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub fn new(policy: &Policy) -> Self {
+    pub fn new(policy: &Policy, worker_count: u32) -> Self {
         let bounds_of = |action| match action {
             TopAction::Inspect { parameters, .. } => {
-                policy.parameters.get(usize::from(parameters)).map(Bounds::new).unwrap_or_default()
+                let parameters = policy.parameters.get(usize::from(parameters));
+                parameters.map(|parameters| Bounds::new(parameters, worker_count)).unwrap_or_default()
             }
             _ => Bounds::default(),
         };
@@ -390,5 +398,27 @@ impl<X: Matcher> Engine<X> {
         self.shared.journal.subject(io.now, Some(flow.tag));
         close::delete(flow, &mut self.shared, io);
         self.remove(index, EndReason::Evicted, io.now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_worker_has_its_share_rounded_up() {
+        let parameters = InspectParameters {
+            sessions_maximum: Some(100),
+            max_incomplete: Some(Thresholds { low: 10, high: 20 }),
+            one_minute: None,
+            max_incomplete_host: Some((2, 5)),
+            ..InspectParameters::default()
+        };
+        let whole = Bounds::new(&parameters, 1);
+        assert_eq!((whole.sessions, whole.host), (Some(100), Some((2, 5))));
+        let third = Bounds::new(&parameters, 3);
+        assert_eq!((third.sessions, third.one_minute), (Some(34), None));
+        assert_eq!(third.incomplete, Some(Thresholds { low: 4, high: 7 }));
+        assert_eq!(third.host, Some((1, 5)), "never none");
     }
 }

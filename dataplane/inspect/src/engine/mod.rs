@@ -7,6 +7,7 @@
 //! | file | does |
 //! | --- | --- |
 //! | [`fragments`] | datagrams that came in fragments |
+//! | `burst` | received frames, taken apart and handed on, with the flows of all of them fetched at once |
 //! | [`path`] | which class of the top-level policy a connection belongs to |
 //! | [`open`] | first segments: SYNs, refusals, what belongs to no connection |
 //! | [`pickup`] | sessions that began before the gateway did |
@@ -23,6 +24,7 @@
 //! | [`flow`] | the state of one connection |
 //! | `generation` | the artifact that new sessions begin under, and those that older ones live under |
 
+mod burst;
 pub mod close;
 mod config;
 pub mod control;
@@ -59,13 +61,14 @@ use crate::engine::dialogue::Stores;
 use crate::engine::flow::{Flow, Stage};
 use crate::engine::path::{Opening, Route, route};
 use crate::event::{Body, EndReason, FlowEnd, Journal};
-use crate::flow::{FlowIndex, FlowKey, Table, Wheel};
+use crate::flow::{FlowIndex, FlowKey, KeyHash, Table, Wheel};
 use crate::fragment::Reassembly;
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
 use crate::tcp::Spare;
 use crate::unit::{Direction, Instant, PortId, StreamOffset};
-use crate::wire::{self, Checksums, Malformed, Packet, Segment};
+use crate::wire::{self, Checksums, Segment};
+use burst::Arrival;
 use due::Relief;
 use generation::Generation;
 use limits::Limits;
@@ -83,6 +86,8 @@ pub struct Engine<X> {
     /// Of the last packet that was made of fragments.
     identification: u16,
     next_id: u64,
+    /// Empty between two calls.
+    arrivals: Vec<Arrival>,
     shared: Shared<X>,
 }
 
@@ -130,7 +135,8 @@ impl<X: Matcher> Engine<X> {
     /// An engine without flows.
     #[must_use]
     pub fn new(policy: Arc<Policy>, matcher: X, config: Config) -> Self {
-        let generation = Generation::new(config.generation, policy, matcher, config.ports);
+        let generation =
+            Generation::new(config.generation, policy, matcher, config.ports, config.worker_count);
         let mut limits = Limits::default();
         if !generation.groups.is_empty() {
             limits.reserve(config.flow_limit, &config.hash_key);
@@ -144,6 +150,7 @@ impl<X: Matcher> Engine<X> {
             dice: Dice::new(&config.hash_key),
             identification: u16::from_ne_bytes([config.hash_key[0], config.hash_key[1]]),
             next_id: config.flow_id_start,
+            arrivals: Vec::with_capacity(burst::USUAL),
             shared: Shared {
                 refusing: false,
                 generations: vec![generation],
@@ -160,43 +167,14 @@ impl<X: Matcher> Engine<X> {
         }
     }
 
-    /// Takes one received frame and appends what is to be transmitted, in order, to `out`.
-    pub fn receive<M: Memory>(
+    fn tcp<M: Memory>(
         &mut self,
-        now: Instant,
         ingress: PortId,
+        (segment, key, hash): (Segment, FlowKey, KeyHash),
         frame: Frame,
-        pool: &mut Pool<M>,
-        out: &mut Vec<(PortId, Sealed)>,
+        io: &mut Io<'_, M>,
     ) {
-        let mut io = Io { now, pool, out };
-        let queued = io.out.len();
-        self.shared.counters.received(ingress, frame.len());
-        match wire::parse(io.pool.bytes(&frame), self.shared.checksums()) {
-            Ok(Packet::Tcp(segment)) => self.tcp(ingress, segment, frame, &mut io),
-            Ok(Packet::OtherIp { protocol, source, destination }) => {
-                let opening = Opening { ingress, protocol, source, destination };
-                if self.lets_through(&opening, io.pool.bytes(&frame), now) {
-                    self.shared.counters.frames_forwarded += 1;
-                    io.forward(ingress.other(), frame);
-                }
-            }
-            Ok(Packet::NotIp | Packet::Neighbor) => {
-                self.shared.counters.frames_forwarded += 1;
-                io.forward(ingress.other(), frame);
-            }
-            Ok(Packet::Fragment(fragment)) => self.fragment(ingress, fragment, frame, &mut io),
-            Err(Malformed::Checksum) => self.shared.counters.dropped_checksum += 1,
-            Err(_) => self.shared.counters.dropped_malformed += 1,
-        }
-        for (egress, sealed) in &io.out[queued..] {
-            self.shared.counters.transmitted(*egress, sealed.len());
-        }
-    }
-
-    fn tcp<M: Memory>(&mut self, ingress: PortId, segment: Segment, frame: Frame, io: &mut Io<'_, M>) {
-        let (key, _) = FlowKey::new(&segment);
-        let Some(index) = self.table.lookup(&key) else {
+        let Some(index) = self.table.lookup_hashed(hash, &key) else {
             self.open(key, ingress, segment, frame, io);
             return;
         };

@@ -101,8 +101,8 @@ pub(super) fn check_timestamps(flow: &Flow, direction: Direction, segment: &Segm
     if !flow.agreement.timestamps {
         return Ok(());
     }
-    let [mine, theirs] =
-        [direction, direction.reverse()].map(|which| SeqNum(flow.streams[which.index()].timestamp));
+    let mine = SeqNum(flow.streams[direction.index()].timestamp);
+    let theirs = SeqNum(flow.streams[direction.reverse().index()].newest_timestamp);
     // "If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently drop the segment" (RFC 7323 section 3.2):
     // some do and some do not.
     let Some(stamps) = segment.options.timestamps else { return Err(Anomaly::MissingTimestamp) };

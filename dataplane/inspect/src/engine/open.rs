@@ -135,6 +135,7 @@ impl<X: Matcher> Engine<X> {
         flow.dialogue = tag.smtp.map(Dialogue::new);
         flow.streams[0].window = segment.window;
         flow.streams[0].timestamp = segment.options.timestamps.map_or(0, |stamps| stamps.value);
+        flow.streams[0].newest_timestamp = flow.streams[0].timestamp;
         let deadline = flow.expires(self.shared.current().parameters(parameters));
         let Ok(index) = self.table.insert(key, flow) else {
             self.shared.counters.dropped_flow_table += 1;

@@ -5,16 +5,21 @@
 //! acknowledgement waits for the receiver's own: a report that came before it would show everything still on its way to the receiver as a part of
 //! the gap, and a sender that goes by time (RACK, RFC 8985) would send all of it again. One segment may be left, for which
 //! the receiver may wait with its acknowledgement for half a second (RFC 5681 section 4.2).
+//!
+//! When the gap is filled, everything that waited leaves at once, and the receiver acknowledges it piece by piece. The sender was told
+//! that all of it had come; an acknowledgement of a part of it would look as if the receiver had thrown the rest away ("reneging",
+//! RFC 2018 section 8), and Linux then forgets what it was told and sends everything again. So those that end within are left
+//! out; the one that ends it says the same.
 
 use core::time::Duration;
 
-use super::flow::Flow;
+use super::flow::{Flow, Stage};
 use super::{Fate, Io, Shared};
 use crate::anomaly::Anomaly;
 use crate::frame::{Frame, Memory};
 use crate::rewrite::own::{self, Own};
 use crate::scan::Matcher;
-use crate::tcp::queue::{Held, SACK_LIMIT};
+use crate::tcp::queue::{Held, Range, SACK_LIMIT};
 use crate::unit::{Direction, StreamOffset};
 use crate::wire::{self, Checksums, Flags, Packet, SackBlock, Segment, Timestamps};
 
@@ -98,7 +103,38 @@ pub(super) fn heard<X: Matcher, M: Memory>(
     }
 }
 
-/// Sends the duplicate acknowledgements that are owed.
+/// Whether the sender of this direction must not see a segment of its receiver, because it acknowledges a part of what the
+/// sender was told had come. Only where it says nothing else and something new: `before` is what was acknowledged before
+/// it. A receiver that says the same again misses something, and the sender must hear that.
+pub(super) fn is_premature(
+    flow: &mut Flow,
+    direction: Direction,
+    segment: &Segment,
+    frame: &[u8],
+    before: StreamOffset,
+) -> bool {
+    let is_finished = flow.stage == Stage::Finished;
+    let stream = &mut flow.streams[direction.index()];
+    let (acked, next) = (stream.acked(), stream.next());
+    let Some(queues) = &mut stream.queues else { return false };
+    // Blocks that are acknowledged already (RFC 2883) name what came twice.
+    let names_gap = |block: SackBlock| block.right.wrapping_sub(segment.ack) as i32 > 0;
+    let is_plain =
+        segment.payload_len == 0 && !segment.flags.fin() && !segment.sack_blocks(frame).any(names_gap);
+    let is_premature = is_plain && !is_finished && acked > before && acked < queues.promised.min(next);
+    if is_premature {
+        queues.shown = queues.shown.or(Some(before));
+    } else if acked > before {
+        queues.shown = None;
+    }
+    is_premature
+}
+
+/// Duplicate acknowledgements sent at once: for three times as many gaps.
+const PAID_LIMIT: usize = 32;
+
+/// Sends the duplicate acknowledgements that are owed. Together they name everything that waits, in order: what is not named
+/// while something behind it is, the sender takes for lost.
 fn pay<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
@@ -106,36 +142,60 @@ fn pay<X: Matcher, M: Memory>(
     io: &mut Io<'_, M>,
 ) {
     let Some(queues) = &mut flow.streams[direction.index()].queues else { return };
-    for _ in 0..core::mem::take(&mut queues.owed.count) {
-        duplicate_ack(flow, shared, direction, io);
+    let owed = usize::from(core::mem::take(&mut queues.owed.count));
+    if owed == 1 || !flow.agreement.sack {
+        for _ in 0..owed {
+            duplicate_ack(flow, shared, direction, io);
+        }
+        return;
+    }
+    let mut from = flow.streams[direction.index()].next();
+    for _ in 0..PAID_LIMIT {
+        let Some(queues) = &flow.streams[direction.index()].queues else { return };
+        let (mut ranges, count) = queues.ranges(from);
+        let Some((_, end)) = ranges[..count].last() else { return };
+        from = *end;
+        ranges[..count].reverse();
+        acknowledge(flow, shared, direction, ranges[..count].iter().copied(), io);
     }
 }
 
-/// Tells the sender of this direction, in its receiver's name, what the receiver has and what waits here.
+/// Tells the sender of this direction, in its receiver's name, what the receiver has and what waits here: what came last, first.
 fn duplicate_ack<X, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     direction: Direction,
     io: &mut Io<'_, M>,
 ) {
+    let stream = &flow.streams[direction.index()];
+    let blocks = stream.queues.as_ref().map(|queues| queues.blocks).filter(|_| flow.agreement.sack);
+    let next = stream.next();
+    acknowledge(flow, shared, direction, blocks.iter().flat_map(|blocks| blocks.behind(next)), io);
+}
+
+/// Acknowledges what the receiver has, and with SACK at most [`SACK_LIMIT`] ranges that wait.
+fn acknowledge<X, M: Memory>(
+    flow: &Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    ranges: impl Iterator<Item = Range>,
+    io: &mut Io<'_, M>,
+) {
     let back = direction.reverse();
     let stream = &flow.streams[direction.index()];
     let mut blocks = [SackBlock::default(); SACK_LIMIT];
     let mut count = 0;
-    if flow.agreement.sack
-        && let Some(queues) = &stream.queues
-    {
-        for (block, (from, to)) in blocks.iter_mut().zip(queues.blocks.behind(stream.next())) {
-            *block = SackBlock { left: stream.seq(from), right: stream.seq(to) };
-            count += 1;
-        }
+    for (block, (from, to)) in blocks.iter_mut().zip(ranges) {
+        *block = SackBlock { left: stream.seq(from), right: stream.seq(to) };
+        count += 1;
     }
+    let shown = stream.queues.as_ref().and_then(|queues| queues.shown);
     let own = Own {
         direction: back,
         seq: flow.streams[back.index()].end_seq(),
-        ack: stream.seq(stream.acked()),
+        ack: stream.seq(shown.unwrap_or(stream.acked())),
         flags: Flags::ACK,
-        window: flow.streams[back.index()].window,
+        window: flow.streams[direction.index()].allowed_window(),
         timestamps: timestamps(flow, back),
         sack: &blocks[..count],
         payload: &[],
@@ -167,7 +227,7 @@ pub(super) fn challenge<X, M: Memory>(
         seq: flow.streams[back.index()].end_seq(),
         ack: flow.streams[direction.index()].acked_seq(),
         flags: Flags::ACK,
-        window: flow.streams[back.index()].window,
+        window: flow.streams[direction.index()].allowed_window(),
         timestamps: timestamps(flow, back),
         sack: &[],
         payload: &[],
@@ -246,7 +306,15 @@ pub(super) fn next_held<X, M: Memory>(
             return None;
         }
         let held = queues.held.pop_front()?;
+        if flow.agreement.sack {
+            let end = StreamOffset(held.offset.0 + u64::from(held.span));
+            queues.promised = queues.promised.max(end);
+        }
         shared.held_count -= 1;
+        if held.offset.0 + u64::from(held.span) <= next.0 {
+            // All of it came a second time and has left.
+            continue;
+        }
         // It was verified and cleaned when it came.
         if let Ok(Packet::Tcp(segment)) = wire::parse(io.pool.bytes(&held.frame), Checksums::Trust) {
             return Some((segment, held.frame));

@@ -9,7 +9,7 @@ use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
 use super::normalize::{check_timestamps, normalize};
-use super::order::{heard, hold, keep, next_held, probe};
+use super::order::{heard, hold, is_premature, keep, next_held, probe};
 use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
@@ -112,6 +112,7 @@ fn data<X: Matcher, M: Memory>(
         return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
     }
     // What it acknowledges, of the other direction.
+    let acked_before = flow.streams[direction.reverse().index()].acked();
     let effect =
         flow.streams[direction.reverse().index()].acknowledge(segment.ack, segment.window, &mut shared.spare);
     if matches!(effect, AckEffect::Unsent | AckEffect::Ancient) {
@@ -123,6 +124,10 @@ fn data<X: Matcher, M: Memory>(
     flow.last_heard = io.now;
     let stream = flow.stream(direction);
     stream.window = segment.window;
+    if is_premature(flow, direction.reverse(), &segment, io.pool.bytes(&frame), acked_before) {
+        shared.counters.dropped_premature += 1;
+        return Fate::Lives;
+    }
 
     let bytes = io.pool.bytes_mut(&mut frame);
     let mut edited = normalize(flow, shared, direction, &mut segment, bytes);
@@ -137,6 +142,9 @@ fn data<X: Matcher, M: Memory>(
             hold(flow, shared, direction, &segment, frame, offset, io)
         }
         Placement::Ahead(_) | Placement::Outside => {
+            if let Some(stamps) = segment.options.timestamps {
+                flow.stream(direction).stamped(stamps.value);
+            }
             // An acknowledgement from behind lost octets carries none itself.
             leave(flow, shared, direction, &segment, frame, edited, io);
             Fate::Lives
@@ -150,6 +158,7 @@ fn data<X: Matcher, M: Memory>(
                     edited = true;
                 } else {
                     *newest = stamps.value;
+                    flow.stream(direction).stamped(stamps.value);
                 }
             }
             in_order(flow, shared, direction, segment, frame, (acked, forwarded, start), edited, io)

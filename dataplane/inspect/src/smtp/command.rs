@@ -47,25 +47,27 @@ impl Verb {
     /// The verb that `word` is, in whatever case.
     #[must_use]
     pub fn new(word: &[u8]) -> Self {
-        const VERBS: [(&[u8], Verb); 15] = [
-            (b"AUTH", Verb::Auth),
-            (b"BDAT", Verb::Bdat),
-            (b"DATA", Verb::Data),
-            (b"EHLO", Verb::Ehlo),
-            (b"HELO", Verb::Helo),
-            (b"MAIL", Verb::Mail),
-            (b"QUIT", Verb::Quit),
-            (b"RCPT", Verb::Rcpt),
-            (b"RSET", Verb::Rset),
-            (b"SAML", Verb::Mail),
-            (b"SEND", Verb::Mail),
-            (b"SOML", Verb::Mail),
-            (b"STARTTLS", Verb::StartTls),
+        // All but three have four letters, which compare as one number.
+        let Ok(mut four) = <[u8; 4]>::try_from(word) else {
             // Exchange: the same under names of its own.
-            (b"X-ANONYMOUSTLS", Verb::StartTls),
-            (b"X-EXPS", Verb::Auth),
-        ];
-        VERBS.iter().find(|(text, _)| text.eq_ignore_ascii_case(word)).map_or(Verb::Other, |(_, verb)| *verb)
+            const LONG: [(&[u8], Verb); 3] =
+                [(b"STARTTLS", Verb::StartTls), (b"X-ANONYMOUSTLS", Verb::StartTls), (b"X-EXPS", Verb::Auth)];
+            let known = LONG.iter().find(|(text, _)| text.eq_ignore_ascii_case(word));
+            return known.map_or(Verb::Other, |(_, verb)| *verb);
+        };
+        four.make_ascii_uppercase();
+        match &four {
+            b"AUTH" => Verb::Auth,
+            b"BDAT" => Verb::Bdat,
+            b"DATA" => Verb::Data,
+            b"EHLO" => Verb::Ehlo,
+            b"HELO" => Verb::Helo,
+            b"MAIL" | b"SAML" | b"SEND" | b"SOML" => Verb::Mail,
+            b"QUIT" => Verb::Quit,
+            b"RCPT" => Verb::Rcpt,
+            b"RSET" => Verb::Rset,
+            _ => Verb::Other,
+        }
     }
 
     /// Octets that a line with this verb may have, CRLF included, whatever the server offers; for MAIL and RCPT see

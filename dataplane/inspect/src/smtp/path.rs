@@ -40,8 +40,8 @@ pub fn end(line: &[u8]) -> usize {
         Some(rest) if named.eq_ignore_ascii_case(b"FROM") || named.eq_ignore_ascii_case(b"TO") => trim(rest),
         _ => argument,
     };
-    let blank = rest.iter().position(|byte| is_blank(*byte)).unwrap_or(rest.len());
-    let bracket = rest.iter().position(|byte| *byte == b'<').unwrap_or(rest.len());
+    let blank = memchr::memchr2(b' ', b'\t', rest).unwrap_or(rest.len());
+    let bracket = memchr::memchr(b'<', rest).unwrap_or(rest.len());
     let before = rest.get(blank..bracket).unwrap_or_default();
     let closed = rest.get(bracket + 1..).and_then(closing_bracket).map(|at| bracket + 1 + at + 1);
     let len = match closed {
@@ -54,9 +54,11 @@ pub fn end(line: &[u8]) -> usize {
 }
 
 fn closing_bracket(inner: &[u8]) -> Option<usize> {
+    // Most have neither quotes nor escapes.
+    let first = memchr::memchr3(b'>', b'"', b'\\', inner)?;
     let mut quoted = false;
     let mut escaped = false;
-    for (at, byte) in inner.iter().enumerate() {
+    for (at, byte) in inner.iter().enumerate().skip(first) {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,

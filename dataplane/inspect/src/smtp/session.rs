@@ -391,7 +391,7 @@ impl Session {
         let rest = line.get(word(line).end..).unwrap_or_default();
         Shape {
             obeyed: trim(rest).is_empty() && !self.outstanding.contains(Expects::Auth),
-            one_step: auth_is_one_step(line),
+            one_step: verb == Verb::Auth && auth_is_one_step(line),
             chunk: (verb == Verb::Bdat).then(|| Chunk::parse(line).ok()).flatten(),
             binary: verb == Verb::Mail && is_binary(line),
             ..Shape::default()
@@ -496,6 +496,12 @@ impl Wrong {
 
 /// The first octet that a line must not have. `cr`: the octet before was a CR.
 fn fault_in(piece: &[u8], cr: bool) -> Option<Wrong> {
+    // A line as it should be, without a branch for each octet.
+    if let (false, [text @ .., b'\r', b'\n']) = (cr, piece)
+        && text.iter().fold(true, |good, byte| good & (*byte >= b' ' && *byte != 127))
+    {
+        return None;
+    }
     let mut at = 0;
     if cr {
         if piece.first() != Some(&b'\n') {

@@ -95,6 +95,10 @@ pub struct Queues {
     pub blocks: Blocks,
     /// What the sender has not been told yet.
     pub owed: Owed,
+    /// Octets before this waited here before they were forwarded; the sender may have been told that the receiver has them.
+    pub promised: StreamOffset,
+    /// What the sender takes for acknowledged, where the receiver has acknowledged more.
+    pub shown: Option<StreamOffset>,
 }
 
 /// Duplicate acknowledgements that wait until the receiver has acknowledged what is in front of the gap.
@@ -166,6 +170,26 @@ impl Queues {
         true
     }
 
+    /// The first ranges of octets that wait and begin at `from` or behind it, ascending, and how many they are.
+    #[must_use]
+    pub fn ranges(&self, from: StreamOffset) -> ([Range; SACK_LIMIT], usize) {
+        let mut ranges = [Range::default(); SACK_LIMIT];
+        let mut count = 0;
+        let first = self.held.partition_point(|held| held.offset < from);
+        for held in self.held.range(first..) {
+            let end = StreamOffset(held.offset.0 + u64::from(held.span));
+            if count > 0 && ranges[count - 1].1 >= held.offset {
+                ranges[count - 1].1 = ranges[count - 1].1.max(end);
+            } else if count < SACK_LIMIT {
+                ranges[count] = (held.offset, end);
+                count += 1;
+            } else {
+                break;
+            }
+        }
+        (ranges, count)
+    }
+
     /// Lets go of what waits, and says how many segments that were.
     pub fn let_go(&mut self) -> usize {
         let count = self.held.len();
@@ -196,6 +220,7 @@ impl Spare {
             && self.0.len() < SPARE_LIMIT
         {
             queues.let_go();
+            (queues.promised, queues.shown) = (StreamOffset::default(), None);
             self.0.push(queues);
         }
     }
@@ -229,6 +254,12 @@ mod tests {
         assert_eq!(behind(&queues, 40), [(90, 91), (80, 81)]);
         assert!(queues.hold(held(&mut pool, 40, 40)));
         assert_eq!(behind(&queues, 0), [(30, 81), (90, 91), (10, 25)], "a filled gap joins");
+        let ranges = |from| {
+            let (ranges, count) = queues.ranges(StreamOffset(from));
+            ranges[..count].iter().map(|(from, to)| (from.0, to.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(ranges(0), [(10, 25), (30, 81), (90, 91)]);
+        assert_eq!(ranges(81), [(90, 91)]);
         let offsets: Vec<_> = queues.held.iter().map(|held| held.offset.0).collect();
         assert_eq!(offsets, [10, 20, 30, 40, 60, 80, 90]);
         assert_eq!((queues.let_go(), behind(&queues, 0).len(), pool.free_count()), (7, 0, 8));

@@ -27,8 +27,10 @@ pub struct Stream {
     pub window_shift: u8,
     /// Window as the *sender* last advertised it (unscaled), for segments made in its name.
     pub window: u16,
-    /// Timestamp value the sender last sent, for segments made in its name and echoes to it.
+    /// Timestamp value that the sender last sent in order, for segments made in its name and echoes to it.
     pub timestamp: u32,
+    /// The newest one that left, in order or not: some stacks echo that.
+    pub newest_timestamp: u32,
     /// Frames kept; `None` while there is none.
     pub queues: Option<Box<Queues>>,
 }
@@ -142,6 +144,21 @@ impl Stream {
     #[must_use]
     pub fn allowance(&self) -> usize {
         usize::try_from((self.edge.0 + 1).saturating_sub(self.next.0)).unwrap_or(usize::MAX)
+    }
+
+    /// The window (unscaled) for an acknowledgement made in the receiver's name. What was allowed once stays allowed (RFC 9293
+    /// section 3.8.6, "shrinking the window"), so it is not the last one that came, which another may have overtaken.
+    #[must_use]
+    pub fn allowed_window(&self) -> u16 {
+        let window = self.edge.0.saturating_sub(self.acked.0) >> self.window_shift;
+        u16::try_from(window).unwrap_or(u16::MAX)
+    }
+
+    /// Takes note that a segment with this timestamp left.
+    pub fn stamped(&mut self, value: u32) {
+        if SeqNum(value).ahead_of(SeqNum(self.newest_timestamp)) > 0 {
+            self.newest_timestamp = value;
+        }
     }
 
     /// Whether `seq` is within the window, before what was allowed (RFC 5961 section 3.2).

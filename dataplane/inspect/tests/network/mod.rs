@@ -78,7 +78,8 @@ pub struct Network<X> {
     pub transmitted: Vec<(PortId, Vec<u8>)>,
     /// Whether to keep them.
     pub keep_frames: bool,
-    /// When an end last sent anything.
+    /// When an end last sent anything that its peer must answer: an empty acknowledgement is not, and smoltcp probes a closed window
+    /// with one when it has nothing behind what was lost.
     pub last_sent_micros: u64,
     /// From when on (microseconds) no end sends more octets in one segment than this. A sender that learns of a smaller
     /// MTU on its path sends what was lost again in smaller pieces (RFC 1191).
@@ -138,8 +139,7 @@ impl<X: Matcher> Network<X> {
         let Some((_, limit)) = limit else { return vec![frame] };
         let mut pieces = Vec::new();
         let mut rest = frame;
-        loop {
-            let Ok(Packet::Tcp(segment)) = wire::parse(&rest, Checksums::Trust) else { break };
+        while let Ok(Packet::Tcp(segment)) = wire::parse(&rest, Checksums::Trust) {
             if usize::from(segment.payload_len) <= *limit {
                 break;
             }
@@ -179,6 +179,14 @@ impl<X: Matcher> Network<X> {
         self.transmit(out);
     }
 
+    fn note(&mut self, frame: &[u8]) {
+        if let Ok(Packet::Tcp(segment)) = wire::parse(frame, Checksums::Trust)
+            && segment.seq_len() > 0
+        {
+            self.last_sent_micros = self.now_micros;
+        }
+    }
+
     /// Lets one millisecond pass.
     pub fn step(&mut self) {
         self.now_micros += 1_000;
@@ -195,13 +203,13 @@ impl<X: Matcher> Network<X> {
             }
         }
         for frame in self.client.poll(self.now_micros) {
-            self.last_sent_micros = self.now_micros;
+            self.note(&frame);
             for piece in self.pieces(frame) {
                 self.travel(self.client_link, Place::Gateway(0), piece);
             }
         }
         for frame in self.server.poll(self.now_micros) {
-            self.last_sent_micros = self.now_micros;
+            self.note(&frame);
             for piece in self.pieces(frame) {
                 self.travel(self.server_link, Place::Gateway(1), piece);
             }

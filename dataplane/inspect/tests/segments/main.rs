@@ -7,3 +7,4 @@ mod pickup;
 mod pressure;
 mod puppet;
 mod rules;
+mod window;

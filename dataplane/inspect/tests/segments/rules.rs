@@ -590,3 +590,29 @@ fn gaps_and_overlaps_leave_as_what_came_first() {
     let again = only(puppet.client(0, b"EVIL EVILEEVILEE\n", |_| ()));
     assert!(again.payload().starts_with(b"NOOP abcde"));
 }
+
+#[test]
+fn the_gateways_own_acknowledgements_take_no_window_back() {
+    // An acknowledgement with a closed window that another one has overtaken must not be the last word.
+    let mut puppet = Puppet::connected(V4);
+    puppet.server(0, 0, b"", |outgoing| outgoing.window = 0);
+    let own = only(puppet.client(10, b"later\r\n", |_| ()));
+    assert_eq!((own.port, own.segment().window), (PortId::A, 65_535 >> 7));
+}
+
+#[test]
+fn an_echo_may_be_of_a_segment_behind_a_hole() {
+    // RFC 7323 section 4.3 says that it is not, but some stacks echo the newest timestamp they have seen.
+    let mut puppet = with_clocks(V4);
+    let [client, server] = puppet.clocks.unwrap();
+    puppet.client(100, b"", |outgoing| outgoing.options = stamps(client.wrapping_add(50), server - 1));
+    let echo = client.wrapping_add(50);
+    assert_eq!(
+        puppet.server(0, 0, b"220 hi\r\n", |outgoing| outgoing.options = stamps(server, echo)).len(),
+        1
+    );
+    let never = client.wrapping_add(51);
+    assert!(
+        puppet.server(8, 0, b"220 hi\r\n", |outgoing| outgoing.options = stamps(server, never)).is_empty()
+    );
+}
