@@ -383,6 +383,7 @@ mod tests {
         state.counters.smtp_replies_5xx = 2;
         state.counters.flows_active = 3;
         state.counters.anomaly(Anomaly::Urgent);
+        state.counters.signature(3101);
         let mut record = sample::decision(Kind::SmtpMatch, b"x", Action::Close);
         sample::by_class(&mut record, 0, 0);
         state.tally.record(&record, &board.editions());
@@ -414,6 +415,8 @@ mod tests {
             "postern_smtp_commands_total{verb=\"ehlo\"} 6",
             "postern_smtp_replies_total{class=\"5xx\"} 4",
             r#"postern_anomalies_total{kind="tcp_urgent"} 2"#,
+            r#"postern_signature_hits_total{id="3101"} 2"#,
+            r#"postern_signature_hits_total{id="7009"} 0"#,
             r#"postern_decisions_total{kind="SMTP_MATCH",match="sender_address",action="close"} 2"#,
             r#"postern_class_hits_total{zone_pair="in-out",policy="mail-rules",class="spam",action="close"} 2"#,
             r#"postern_class_hits_total{zone_pair="in-out",policy="mail-rules",class="spam",action="log"} 0"#,

@@ -295,6 +295,7 @@ mod tests {
             "ports": [{"name": "inside", "interface": "eth0", "rx_lost": 1, "tx_full": 2, "tx_refused": 3}],
             "counters": {"frames_received_a": 7, "bytes_received_a": 700, "smtp_commands": 5, "dropped_policy": 0},
             "anomalies": {"tcp_urgent": 0, "tcp_bad_flags": 1},
+            "signatures": {"3101": 4, "3102": 0},
             "decisions": [{"kind": "SMTP_MATCH", "match": "body", "action": "close", "count": 9}],
             "classes": [],
         });
@@ -311,6 +312,7 @@ mod tests {
         {
             assert!(table.contains(row), "{table}");
         }
+        assert!(table.contains("Signatures\n  3101   ") && !table.contains("3102"), "{table}");
         assert!(!table.contains("tcp_urgent") && table.contains("tcp_bad_flags"));
         assert!(
             table.ends_with("Decisions\n  SMTP_MATCH body close                                         9\n"),

@@ -403,6 +403,19 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_is_what_matched() {
+        let mut record = sample::decision(Kind::SmtpSignature, b"WIZ", Action::Close);
+        if let Body::Decision(decision) = &mut record.body {
+            decision.signature = Some(3104);
+        }
+        let line = line(&record);
+        assert!(
+            line.contains(r#""kind":"SMTP_SIGNATURE""#) && line.contains(r#""match":"signature 3104""#),
+            "{line}"
+        );
+    }
+
+    #[test]
     fn an_anomaly() {
         let line = line(&sample::anomaly());
         assert!(
