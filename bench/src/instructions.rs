@@ -162,10 +162,11 @@ fn own_cost(text: &str) -> u64 {
             }
             // The line after this one is the cost of what was called.
             skip = key == "calls";
-        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
-            if !std::mem::take(&mut skip) && is_ours {
-                total += line.rsplit(' ').next().and_then(|cost| cost.parse::<u64>().ok()).unwrap_or(0);
-            }
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first))
+            && !std::mem::take(&mut skip)
+            && is_ours
+        {
+            total += line.rsplit(' ').next().and_then(|cost| cost.parse::<u64>().ok()).unwrap_or(0);
         }
     }
     total

@@ -287,10 +287,10 @@ impl Contender {
             Rules::Patterns(Target::Body, _) | Rules::Decoded(_) => Some(trace.planted.bodies),
             Rules::Patterns(Target::Address, _) => Some(trace.planted.senders),
         };
-        if let Some(planted) = planted {
-            if hits < planted {
-                found.push(format!("{hits} hits of {planted}, {} octets scanned", self.scanned));
-            }
+        if let Some(planted) = planted
+            && hits < planted
+        {
+            found.push(format!("{hits} hits of {planted}, {} octets scanned", self.scanned));
         }
         if !gateway.is_empty() {
             found.push("frames are still held after the last session".into());
