@@ -49,12 +49,17 @@ pub(super) struct ExchangeLine {
     padding: u8,
     cancels: bool,
     illegal: bool,
+    /// It is `=` so far: nothing, as in AUTH itself (RFC 4954, 4). Some clients answer a challenge so, curl among them.
+    empty: bool,
 }
 
 impl ExchangeLine {
     /// The next octets of the line, its end included.
     pub fn push(&mut self, piece: &[u8]) {
         for byte in piece {
+            if !matches!(byte, b'\r' | b'\n') {
+                self.empty = *byte == b'=' && self.rest == 0;
+            }
             match byte {
                 b'\r' | b'\n' => continue,
                 _ if self.cancels => self.illegal = true,
@@ -79,7 +84,7 @@ impl ExchangeLine {
 
     /// Whether its base64 comes in groups of four.
     pub fn is_whole(self) -> bool {
-        self.cancels || self.rest.is_multiple_of(4)
+        self.cancels || self.empty || self.rest.is_multiple_of(4)
     }
 }
 
