@@ -51,7 +51,7 @@ pub fn text(rules: Rules) -> String {
             let high = crate::flood::HIGH;
             let _ = write!(
                 text,
-                "parameter-map type inspect guard\n max-incomplete low {} high {high}\n",
+                "parameter-map type inspect guard\n max-incomplete low {}\n max-incomplete high {high}\n",
                 high - 100
             );
             None
