@@ -77,7 +77,7 @@ const LOOKS: [(u16, Look); 20] = [
     (7002, |seen| addressed(seen, &[Verb::Mail, Verb::Rcpt], expands)),
     (7003, |seen| {
         addressed(seen, &[Verb::Rcpt], |path| {
-            has(path, b"$(") || path.iter().filter(|byte| **byte == b'`').count() > 1
+            has(path, b"$(") || memchr::memchr_iter(b'`', path).nth(1).is_some()
         })
     }),
     (7004, |seen| match seen {
@@ -142,25 +142,26 @@ fn is_verb(seen: &Seen<'_>, verbs: &[&str]) -> bool {
 /// The path without its source route.
 fn mailbox(path: &[u8]) -> &[u8] {
     let path = trim(path);
-    match path.iter().position(|byte| *byte == b':') {
-        Some(at) if path.starts_with(b"@") => trim(&path[at + 1..]),
+    match path.first() {
+        Some(b'@') => memchr::memchr(b':', path).map_or(path, |at| trim(&path[at + 1..])),
         _ => path,
     }
 }
 
 /// A pipe where a mailer looks for a program: at the start, or first in quotes.
 fn begins_with_pipe(mailbox: &[u8]) -> bool {
+    // Nearly every address has none, and is looked at no further.
+    if memchr::memchr(b'|', mailbox).is_none() {
+        return false;
+    }
     let piped = |text: &[u8]| text.iter().find(|byte| !is_blank(**byte) && **byte != b'\\') == Some(&b'|');
     piped(mailbox) || mailbox.iter().enumerate().any(|(at, byte)| *byte == b'"' && piped(&mailbox[at + 1..]))
 }
 
 /// A pipe elsewhere, to a program with its path.
 fn runs_program(mailbox: &[u8]) -> bool {
-    !begins_with_pipe(mailbox)
-        && mailbox
-            .iter()
-            .enumerate()
-            .any(|(at, byte)| *byte == b'|' && trim(&mailbox[at + 1..]).starts_with(b"/"))
+    memchr::memchr_iter(b'|', mailbox).any(|at| trim(&mailbox[at + 1..]).starts_with(b"/"))
+        && !begins_with_pipe(mailbox)
 }
 
 fn decode_alias(seen: &Seen<'_>) -> bool {
@@ -188,8 +189,8 @@ fn is_bare_command(mailbox: &[u8]) -> bool {
 
 /// `${name{`: a string expansion of Exim that does something.
 fn expands(mailbox: &[u8]) -> bool {
-    memchr::memmem::find_iter(mailbox, b"${").any(|at| {
-        let name = &mailbox[at + 2..];
+    memchr::memchr_iter(b'$', mailbox).any(|at| {
+        let Some(name) = mailbox[at + 1..].strip_prefix(b"{") else { return false };
         let len = name.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
         len > 0 && name.get(len) == Some(&b'{')
     })
