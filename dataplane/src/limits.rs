@@ -56,6 +56,8 @@ macro_rules! limits {
 limits! {
     flow_limit = 65536 in 16..=16777216, "sessions per worker":
         "one that is over, half-open or of a greedy host makes room, else a further one is refused (postern_frames_total{reason=\"flow_table\"})";
+    exchange_limit = 65536 in 16..=16777216, "exchanges of other protocols than TCP per worker, whose answers are let back":
+        "the one that would end first is forgotten (postern_exchanges_evicted_total)";
     stream_limit = 16384 in 1..=4194304, "body scans per worker":
         "a further mail is refused with 421 (postern_matcher_streams_refused_total)";
     frame_count = 16384 in 1024..=4194304, "frames of memory per worker":
@@ -97,6 +99,7 @@ impl Limits {
         let size = |value| usize::try_from(value).unwrap_or(usize::MAX);
         inspect::engine::Config {
             flow_limit: size(self.flow_limit),
+            exchange_limit: size(self.exchange_limit),
             fragments: inspect::fragment::Limits {
                 datagrams: size(self.fragment_datagrams),
                 datagrams_per_source: size(self.fragment_datagrams_per_source),
@@ -160,8 +163,8 @@ mod tests {
     fn the_core_has_the_same_defaults() {
         let (ours, theirs) = (Limits::default().engine(), inspect::engine::Config::default());
         assert_eq!(
-            (ours.flow_limit, ours.fragments, ours.ttl_floor),
-            (theirs.flow_limit, theirs.fragments, theirs.ttl_floor)
+            (ours.flow_limit, ours.exchange_limit, ours.fragments, ours.ttl_floor),
+            (theirs.flow_limit, theirs.exchange_limit, theirs.fragments, theirs.ttl_floor)
         );
     }
 

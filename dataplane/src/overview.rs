@@ -67,7 +67,8 @@ fn parameters(parameters: &InspectParameters) -> Value {
     json!({
         "name": parameters.name, "alert": parameters.alert, "audit_trail": parameters.audit_trail,
         "tcp_idle_time": parameters.tcp_idle_time, "tcp_synwait_time": parameters.tcp_synwait_time,
-        "tcp_finwait_time": parameters.tcp_finwait_time, "one_minute": pair(parameters.one_minute),
+        "tcp_finwait_time": parameters.tcp_finwait_time, "udp_idle_time": parameters.udp_idle_time,
+        "icmp_idle_time": parameters.icmp_idle_time, "one_minute": pair(parameters.one_minute),
         "max_incomplete": pair(parameters.max_incomplete), "sessions_maximum": parameters.sessions_maximum,
         "max_incomplete_host": parameters.max_incomplete_host.map(|(count, _)| count),
         "block_minutes": parameters.max_incomplete_host.map(|(_, minutes)| minutes),

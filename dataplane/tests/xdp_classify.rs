@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // also in what the tests share
 
+use artifact::model::{Condition, Form, Mode, Path, Policy, PortName, TopAction, TopClass};
 use inspect::unit::PortId;
 use postern::port::xdp::classification::{Action, Ingress};
 use postern::port::xdp::program::Program;
@@ -395,5 +396,53 @@ fn a_frame_costs_little() {
         let time = program.try_frame(&frame, 1_000_000).unwrap();
         println!("{name}: {} ns a frame, counting included", time.as_nanos());
         assert!(time.as_micros() < 50);
+    }
+}
+
+/// `inspect` of UDP from A to B, nothing back: the kernel bridges neither question nor answer, so that a worker, who
+/// remembers who was asked, sees both.
+#[test]
+fn answers_without_a_connection_are_a_workers() {
+    let class = |condition, action| TopClass {
+        name: "class".into(),
+        mode: Mode::Any,
+        condition,
+        matches: Vec::new(),
+        action,
+        line: 1,
+    };
+    let policy = Policy {
+        form: Form::Zone,
+        ports: ["inside", "outside"]
+            .map(|name| PortName { name: name.into(), interfaces: Vec::new() })
+            .into(),
+        conditions: vec![Condition::Any, Condition::Protocol(17)],
+        paths: vec![Path {
+            source: Some(0),
+            destination: Some(1),
+            zone_pair: "pair".into(),
+            policy: "policy".into(),
+            classes: vec![
+                class(1, TopAction::Inspect { parameters: 0, smtp: None }),
+                class(0, TopAction::Drop { log: false }),
+            ],
+        }],
+        ..Policy::default()
+    };
+    for ports in [[Some(0), Some(1)], [Some(1), Some(0)]] {
+        let Some(mut program) = program(&Classification::from_policy(&policy, ports), false) else { return };
+        for (frame, expected) in [
+            (v4(17, &[0; 8]), INSPECTED),
+            (v6(17, &[0; 8]), INSPECTED),
+            (ethernet(&[], 0x800, &ipv4_with(17, 0, 0x2000, &[0; 8])), INSPECTED),
+            (ethernet(&[], 0x800, &ipv4_with(17, 0, 0x0001, &[0; 8])), INSPECTED),
+            (v6(44, &[&[17, 0, 0, 1, 0, 0, 0, 1][..], &[0; 8]].concat()), INSPECTED),
+            (v4(1, &[3, 3, 0, 0, 0, 0, 0, 0]), INSPECTED),
+            (v6(58, &[1, 4, 0, 0, 0, 0, 0, 0]), INSPECTED),
+            (v4(1, &[8, 0, 0, 0, 0, 1, 0, 1]), Fate::DroppedPolicy),
+            (v4(47, &[0; 8]), Fate::DroppedPolicy),
+        ] {
+            assert_eq!(fate(&mut program, &frame), expected, "{ports:?}");
+        }
     }
 }

@@ -110,6 +110,10 @@ pub struct InspectValues {
     pub tcp_synwait_time: Option<Set<u32>>,
     /// `tcp finwait-time`, seconds.
     pub tcp_finwait_time: Option<Set<u32>>,
+    /// `udp idle-time`, seconds.
+    pub udp_idle_time: Option<Set<u32>>,
+    /// `icmp idle-time`, seconds.
+    pub icmp_idle_time: Option<Set<u32>>,
     /// `max-incomplete low`.
     pub max_incomplete_low: Option<Set<u32>>,
     /// `max-incomplete high`.

@@ -264,6 +264,8 @@ impl<'a> Lowering<'a> {
             alert: line.alert.unwrap_or(default.alert),
             audit_trail: line.audit_trail.unwrap_or(default.audit_trail),
             tcp_idle_time: line.timeout.unwrap_or(default.tcp_idle_time),
+            udp_idle_time: line.timeout.unwrap_or(default.udp_idle_time),
+            icmp_idle_time: line.timeout.unwrap_or(default.icmp_idle_time),
             ..default
         };
         let known = self.policy.parameters.iter().position(|parameters| *parameters == wanted);
@@ -334,6 +336,8 @@ fn parameters(name: &str, values: &InspectValues, default: &InspectParameters) -
         tcp_idle_time: values.tcp_idle_time.map_or(default.tcp_idle_time, |set| set.value),
         tcp_synwait_time: values.tcp_synwait_time.map_or(default.tcp_synwait_time, |set| set.value),
         tcp_finwait_time: values.tcp_finwait_time.map_or(default.tcp_finwait_time, |set| set.value),
+        udp_idle_time: values.udp_idle_time.map_or(default.udp_idle_time, |set| set.value),
+        icmp_idle_time: values.icmp_idle_time.map_or(default.icmp_idle_time, |set| set.value),
         max_incomplete: thresholds(
             values.max_incomplete_low.map(|set| set.value),
             values.max_incomplete_high.map(|set| set.value),

@@ -494,7 +494,7 @@ fn inspect_parameters_reach_their_class() {
     let text = WRITTEN_OUT.replace("  inspect\n", "  inspect strict\n").replace(
         "class-map type inspect match-all mail\n",
         "parameter-map type inspect strict\n alert off\n audit-trail on\n tcp idle-time 60 ageout-time 30\n tcp synwait-time 10\n \
-         tcp finwait-time 2\n max-incomplete low 400\n max-incomplete high 500\n one-minute high 900\n sessions maximum 1000\n \
+         tcp finwait-time 2\n udp idle-time 20\n icmp idle-time 5\n max-incomplete low 400\n max-incomplete high 500\n one-minute high 900\n sessions maximum 1000\n \
          tcp max-incomplete host 50 block-time 2\nclass-map type inspect match-all mail\n",
     );
     let policy = policy(&text);
@@ -508,10 +508,12 @@ fn inspect_parameters_reach_their_class() {
         (parameters.tcp_idle_time, parameters.tcp_synwait_time, parameters.tcp_finwait_time),
         (60, 10, 2)
     );
+    assert_eq!((parameters.udp_idle_time, parameters.icmp_idle_time), (20, 5));
     let limits = parameters.max_incomplete.unwrap();
     assert_eq!((limits.low, limits.high), (400, 500));
     assert_eq!(parameters.one_minute.map(|limits| (limits.low, limits.high)), Some((899, 900)));
     assert_eq!((parameters.sessions_maximum, parameters.max_incomplete_host), (Some(1000), Some((50, 2))));
     // What nobody asked for stays the default.
-    assert_eq!(policy.parameters[0].tcp_idle_time, 3600);
+    let default = &policy.parameters[0];
+    assert_eq!((default.tcp_idle_time, default.udp_idle_time, default.icmp_idle_time), (3600, 30, 10));
 }

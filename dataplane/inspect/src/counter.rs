@@ -94,6 +94,9 @@ counters! {
     datagrams_expired: "Datagrams given up because the rest of them did not come.";
     flows_created: "Sessions begun.";
     flows_picked_up: "Sessions let through uninspected because their beginning was not seen.";
+    exchanges_begun: "Exchanges of protocols other than TCP begun under an inspect class.";
+    exchanges_evicted: "Exchanges forgotten early because too many are remembered.";
+    exchange_answers: "Frames let back because they answer such an exchange.";
     flows_active: "Sessions there are now.";
     flows_half_open: "Sessions not yet established.";
     smtp_commands: "SMTP command lines.";

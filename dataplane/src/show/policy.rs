@@ -59,6 +59,11 @@ fn parameters(out: &mut String, it: &Value, indent: &str) {
         number(&it["tcp_finwait_time"])
     ));
     say(format!("tcp idle-time is {} sec", number(&it["tcp_idle_time"])));
+    say(format!(
+        "udp idle-time is {} sec -- icmp idle-time is {} sec",
+        number(&it["udp_idle_time"]),
+        number(&it["icmp_idle_time"])
+    ));
     if let Some(maximum) = it["sessions_maximum"].as_u64() {
         say(format!("sessions maximum is {maximum}"));
     }
@@ -178,7 +183,7 @@ mod tests {
             "parameters": [{
                 "alert": true, "audit_trail": false, "one_minute": [400, 500], "max_incomplete": null,
                 "max_incomplete_host": 50, "block_minutes": 0, "tcp_synwait_time": 30, "tcp_finwait_time": 5,
-                "tcp_idle_time": 3600, "sessions_maximum": 9,
+                "tcp_idle_time": 3600, "udp_idle_time": 30, "icmp_idle_time": 10, "sessions_maximum": 9,
             }],
             "inspection": [rule],
             "ports": [{"name": "Ethernet0", "inbound": ["mail-guard"], "outgoing": []}],
@@ -190,7 +195,8 @@ mod tests {
              one-minute (sampling period) thresholds are [400:500] connections\n\
              max-incomplete sessions thresholds are [unlimited]\n\
              max-incomplete tcp connections per host is 50. Block-time 0 minute.\n\
-             tcp synwait-time is 30 sec -- tcp finwait-time is 5 sec\ntcp idle-time is 3600 sec\nsessions maximum is 9\n\
+             tcp synwait-time is 30 sec -- tcp finwait-time is 5 sec\ntcp idle-time is 3600 sec\n\
+             udp idle-time is 30 sec -- icmp idle-time is 10 sec\nsessions maximum is 9\n\
              Inspection Rule Configuration\n Inspection name mail-guard\n    \
              esmtp max-data 20000000 alert is on audit-trail is off timeout 30\n\
              Interface Configuration\n Interface Ethernet0\n  Inbound inspection rule is mail-guard\n    \

@@ -215,6 +215,10 @@ pub struct InspectParameters {
     pub tcp_synwait_time: u32,
     /// Time a session is kept after both FINs.
     pub tcp_finwait_time: u32,
+    /// Time without a packet after which no answer of UDP, or of any other protocol but TCP and ICMP, is let back.
+    pub udp_idle_time: u32,
+    /// Likewise of ICMP and ICMPv6.
+    pub icmp_idle_time: u32,
     /// Half-open sessions: old ones are deleted above `high` until `low`. `None` is unlimited.
     pub max_incomplete: Option<Thresholds>,
     /// New half-open sessions per minute.
@@ -243,6 +247,8 @@ impl Default for InspectParameters {
             tcp_idle_time: 3600,
             tcp_synwait_time: 30,
             tcp_finwait_time: 5,
+            udp_idle_time: 30,
+            icmp_idle_time: 10,
             max_incomplete: None,
             one_minute: None,
             sessions_maximum: None,

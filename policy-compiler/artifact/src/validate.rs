@@ -216,8 +216,9 @@ fn validate_entry(entry: &AccessEntry, place: impl Fn() -> String) -> Outcome {
 
 fn validate_parameters(parameters: &InspectParameters, place: impl Fn() -> String) -> Outcome {
     ensure_name(&parameters.name, &place)?;
-    let times = [parameters.tcp_idle_time, parameters.tcp_synwait_time, parameters.tcp_finwait_time];
-    ensure(times.iter().all(|&seconds| seconds > 0), &place, "a time is 0")?;
+    let tcp = [parameters.tcp_idle_time, parameters.tcp_synwait_time, parameters.tcp_finwait_time];
+    let times = tcp.into_iter().chain([parameters.udp_idle_time, parameters.icmp_idle_time]);
+    ensure(times.into_iter().all(|seconds| seconds > 0), &place, "a time is 0")?;
     for Thresholds { low, high } in [parameters.max_incomplete, parameters.one_minute].into_iter().flatten() {
         ensure(low < high, &place, "a low threshold is not below its high one")?;
     }

@@ -116,11 +116,26 @@ pub(super) fn value(
             Some(())
         }
         "tcp" => tcp(values, negated, cursor),
+        "udp" => idle_time(&mut values.udp_idle_time, negated, cursor),
+        "icmp" => idle_time(&mut values.icmp_idle_time, negated, cursor),
         _ => {
             no_effect(cursor);
             Some(())
         }
     }
+}
+
+/// `udp` or `icmp`: of what Cisco's routers take, only the idle time has an effect.
+fn idle_time(slot: &mut Option<Set<u32>>, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {
+    if cursor.optional(&["idle-time"]).is_none() {
+        no_effect(cursor);
+        return Some(());
+    }
+    let value = number(negated, "the time", SECONDS, cursor)?;
+    if cursor.optional(&["ageout-time"]).is_some() {
+        cursor.number("the time", SECONDS)?;
+    }
+    store(slot, value, negated, cursor)
 }
 
 fn tcp(values: &mut InspectValues, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {

@@ -5,7 +5,6 @@
 //! connection is read, one after the other without looking at it: the processor waits for many at once. Only then is each frame
 //! judged. What one frame does to a connection that a later one of the burst belongs to, that one sees.
 
-use super::path::Opening;
 use super::{Engine, Io};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
@@ -87,9 +86,8 @@ impl<X: Matcher> Engine<X> {
                 let (key, hash) = flow.unwrap_or_else(|| self.flow_of(&segment));
                 self.tcp(ingress, (segment, key, hash), frame, &mut io);
             }
-            Ok(Packet::OtherIp { protocol, source, destination }) => {
-                let opening = Opening { ingress, protocol, source, destination };
-                if self.lets_through(&opening, io.pool.bytes(&frame), now) {
+            Ok(Packet::OtherIp(packet)) => {
+                if self.lets_through(ingress, &packet, io.pool.bytes(&frame), now) {
                     self.shared.counters.frames_forwarded += 1;
                     io.forward(ingress.other(), frame);
                 }

@@ -23,6 +23,8 @@ pub struct Config {
     pub generation: u32,
     /// Sessions there may be at once.
     pub flow_limit: usize,
+    /// Exchanges of protocols other than TCP that are remembered at once.
+    pub exchange_limit: usize,
     /// Segments one direction of one session may have waiting for octets in front of them.
     pub held_per_stream: usize,
     /// Segments that may wait in all, as a share of the pool's chunks: one in this many.
@@ -60,6 +62,7 @@ impl Default for Config {
             ports: [None, None],
             generation: 0,
             flow_limit: 65_536,
+            exchange_limit: 65_536,
             held_per_stream: 2048,
             held_share: 4,
             remembered_per_stream: 4096,

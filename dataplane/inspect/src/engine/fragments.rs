@@ -4,7 +4,6 @@
 //! and no fragment is left for anybody behind the gateway to put together otherwise. Other protocols leave as the fragments
 //! that came, once all of them are here and none overlaps.
 
-use super::path::Opening;
 use super::{Engine, Io};
 use crate::fragment::{Datagram, Outcome};
 use crate::frame::{Frame, Memory};
@@ -52,9 +51,8 @@ impl<X: Matcher> Engine<X> {
                 datagram.frames.clear();
                 self.segments(ingress, &segment, datagram, io);
             }
-            Ok(Packet::OtherIp { protocol, source, destination }) => {
-                let opening = Opening { ingress, protocol, source, destination };
-                if self.lets_through(&opening, &datagram.bytes, io.now) {
+            Ok(Packet::OtherIp(packet)) => {
+                if self.lets_through(ingress, &packet, &datagram.bytes, io.now) {
                     for frame in datagram.frames.drain(..) {
                         self.shared.counters.frames_forwarded += 1;
                         io.forward(ingress.other(), frame);

@@ -10,6 +10,7 @@
 //! | `burst` | received frames, taken apart and handed on, with the flows of all of them fetched at once |
 //! | [`path`] | which class of the top-level policy a connection belongs to |
 //! | [`open`] | first segments: SYNs, refusals, what belongs to no connection |
+//! | `exchange` | IP that is not TCP, and the answers to it |
 //! | [`pickup`] | sessions that began before the gateway did |
 //! | [`pressure`] | who makes room when the flow table is full |
 //! | [`control`] | SYN and RST of a connection |
@@ -30,6 +31,7 @@ mod config;
 pub mod control;
 pub mod dialogue;
 pub mod due;
+mod exchange;
 pub mod flow;
 pub mod fragments;
 mod generation;
@@ -59,15 +61,15 @@ use crate::anomaly::Anomaly;
 use crate::counter::Counters;
 use crate::engine::dialogue::Stores;
 use crate::engine::flow::{Flow, Stage};
-use crate::engine::path::{Opening, Route, route};
+use crate::engine::path::Route;
 use crate::event::{Body, EndReason, FlowEnd, Journal};
-use crate::flow::{FlowIndex, FlowKey, KeyHash, Table, Wheel};
+use crate::flow::{Exchanges, FlowIndex, FlowKey, KeyHash, Table, Wheel};
 use crate::fragment::Reassembly;
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
 use crate::tcp::Spare;
 use crate::unit::{Direction, Instant, PortId, StreamOffset};
-use crate::wire::{self, Checksums, Segment};
+use crate::wire::{Checksums, Segment};
 use burst::Arrival;
 use due::Relief;
 use generation::Generation;
@@ -82,6 +84,7 @@ pub struct Engine<X> {
     relief: Relief,
     limits: Limits,
     fragments: Reassembly,
+    exchanges: Exchanges,
     dice: Dice,
     /// Of the last packet that was made of fragments.
     identification: u16,
@@ -147,6 +150,7 @@ impl<X: Matcher> Engine<X> {
             relief: Relief::default(),
             limits,
             fragments: Reassembly::new(config.fragments),
+            exchanges: Exchanges::new(config.exchange_limit, &config.hash_key),
             dice: Dice::new(&config.hash_key),
             identification: u16::from_ne_bytes([config.hash_key[0], config.hash_key[1]]),
             next_id: config.flow_id_start,
@@ -233,64 +237,6 @@ impl<X: Matcher> Engine<X> {
             }
         };
         self.timers.schedule(index, due);
-    }
-
-    /// Whether the top level alone lets IP through that is not TCP; counts and reports where it does not.
-    fn lets_through(&mut self, opening: &Opening, frame: &[u8], now: Instant) -> bool {
-        use artifact::model::TopAction;
-        let Generation { policy, ports, .. } = self.shared.current();
-        let there = route(policy, ports, opening);
-        let passes = match there {
-            Route::Open => true,
-            Route::Shut => false,
-            Route::Class { action, .. } => !matches!(action, TopAction::Drop { .. }),
-        };
-        // What an `inspect` class lets through, it also lets back.
-        let returns = matches!(
-            route(policy, ports, &opening.reversed()),
-            Route::Class { action: TopAction::Inspect { .. }, .. }
-        );
-        let lets = passes || returns || self.concerns_session(opening.ingress, frame);
-        if passes {
-            self.decided(there, frame.len());
-        } else if !lets {
-            self.refuse(opening, there, frame.len(), now);
-        }
-        lets
-    }
-
-    /// Whether a frame is an ICMP error about a segment that a session may really have under way, coming from where
-    /// that segment went. Anybody can make one up, so the quoted number must be right (RFC 5927 section 4).
-    fn concerns_session(&mut self, ingress: PortId, frame: &[u8]) -> bool {
-        let Some(quoted) = wire::icmp::quoted(frame) else { return false };
-        let (key, _) = FlowKey::between(quoted.vlan, &quoted.source, &quoted.destination);
-        let Some(flow) = self.table.lookup(&key).and_then(|index| self.table.get_mut(index)) else {
-            return false;
-        };
-        let direction = if quoted.source == flow.tag.client {
-            Direction::ClientToServer
-        } else {
-            Direction::ServerToClient
-        };
-        quoted.receiver == quoted.source.address
-            && ingress == flow.egress(direction)
-            && flow.stream(direction).expects(quoted.seq)
-    }
-
-    /// Counts what no policy lets through, and reports it where `drop log` says so.
-    fn refuse(&mut self, opening: &Opening, route: Route, len: usize, now: Instant) {
-        use artifact::model::TopAction;
-        self.decided(route, len);
-        self.shared.counters.dropped_policy += 1;
-        if let Route::Class { action: TopAction::Drop { log: true }, .. } = route {
-            self.shared.journal.subject(now, None);
-            self.shared.journal.push(Body::Refused {
-                ingress: opening.ingress,
-                source: opening.source,
-                destination: opening.destination,
-                protocol: opening.protocol,
-            });
-        }
     }
 
     /// Counts a frame for the class that passed or dropped it.

@@ -72,14 +72,14 @@ impl Owners {
         }
     }
 
-    /// Whose the segment is that an ICMP error quotes.
+    /// Whose the packet is that an ICMP error quotes.
     #[cold]
     fn quoted(&self, frame: &[u8]) -> Option<usize> {
         let quoted = icmp::quoted(frame)?;
-        let [a, b] = [quoted.source, quoted.destination].map(|end| end.ip());
+        let [a, b] = [quoted.packet.source, quoted.packet.destination].map(|end| end.ip());
         Some(match (a, b) {
             (core::net::IpAddr::V4(a), core::net::IpAddr::V4(b)) => self.of_v4(a.to_bits(), b.to_bits()),
-            _ => self.of_v6(quoted.source.address, quoted.destination.address),
+            _ => self.of_v6(quoted.packet.source.address, quoted.packet.destination.address),
         })
     }
 

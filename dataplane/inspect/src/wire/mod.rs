@@ -72,18 +72,52 @@ pub enum Packet {
     /// A fragment of an IP packet; an IPv6 atomic fragment is one.
     Fragment(Fragment),
     /// IP, but not TCP.
-    OtherIp {
-        /// Protocol number.
-        protocol: u8,
-        /// Source; port 0 where there is none.
-        source: Endpoint,
-        /// Destination; port 0 where there is none.
-        destination: Endpoint,
-    },
+    OtherIp(Other),
     /// IPv6 neighbour discovery: what ARP is to IPv4, and as little a matter of policy.
     Neighbor,
     /// Not IP (ARP, spanning tree, …).
     NotIp,
+}
+
+/// A whole IP packet that is not TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Other {
+    /// VLAN tags.
+    pub vlan: Vlan,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Source; port 0 where there is none.
+    pub source: Endpoint,
+    /// Destination; port 0 where there is none.
+    pub destination: Endpoint,
+    /// What an ICMP message asks or answers.
+    pub query: Option<icmp::Query>,
+}
+
+impl Other {
+    /// Whether it is ICMP or ICMPv6.
+    #[must_use]
+    pub const fn is_icmp(&self) -> bool {
+        matches!(self.protocol, icmp::ICMP | icmp::ICMPV6)
+    }
+
+    /// Takes the beginning of a packet's payload.
+    fn new(
+        vlan: Vlan,
+        [source, destination]: [[u8; 16]; 2],
+        protocol: u8,
+        is_v6: bool,
+        payload: &[u8],
+    ) -> Self {
+        let ports = ports(protocol, payload);
+        Self {
+            vlan,
+            protocol,
+            source: Endpoint { address: source, port: ports.0 },
+            destination: Endpoint { address: destination, port: ports.1 },
+            query: icmp::query(protocol, is_v6, payload),
+        }
+    }
 }
 
 /// Why a frame is not well-formed.
@@ -200,17 +234,16 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
         }));
     }
     let payload = &packet[network.payload_start..network.payload_end];
-    if network.protocol == ICMPV6 && network.ttl == NEIGHBOR_HOPS && payload.first().is_some_and(is_neighbor)
+    if network.protocol == icmp::ICMPV6
+        && network.ttl == NEIGHBOR_HOPS
+        && payload.first().is_some_and(is_neighbor)
     {
         return Ok(Packet::Neighbor);
     }
     if network.protocol != TCP {
-        let (source, destination) = ports(network.protocol, payload);
-        return Ok(Packet::OtherIp {
-            protocol: network.protocol,
-            source: Endpoint { address: network.source, port: source },
-            destination: Endpoint { address: network.destination, port: destination },
-        });
+        let addresses = [network.source, network.destination];
+        let is_v6 = link.ethertype == ethernet::ethertype::IPV6;
+        return Ok(Packet::OtherIp(Other::new(link.vlan, addresses, network.protocol, is_v6, payload)));
     }
     let (fixed, whole) = tcp::header(payload)?;
     let is_v6 = link.ethertype == ethernet::ethertype::IPV6;
@@ -243,7 +276,6 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
     }))
 }
 
-const ICMPV6: u8 = 58;
 /// The hop limit that shows that no router forwarded the packet (RFC 4861 section 6.1.1).
 const NEIGHBOR_HOPS: u8 = 255;
 
@@ -262,10 +294,12 @@ fn pseudo_header(packet: &[u8], is_v6: bool, tcp_len: usize) -> checksum::Sum {
     }
 }
 
-/// Ports of the protocols that have them where TCP has them: UDP, DCCP, SCTP, UDP-Lite.
+/// Ports of the protocols that have them where TCP has them, and of TCP: UDP, DCCP, SCTP, UDP-Lite.
 fn ports(protocol: u8, payload: &[u8]) -> (u16, u16) {
     match payload.first_chunk::<4>() {
-        Some(octets) if matches!(protocol, 17 | 33 | 132 | 136) => (u16_at(octets, 0), u16_at(octets, 2)),
+        Some(octets) if matches!(protocol, TCP | 17 | 33 | 132 | 136) => {
+            (u16_at(octets, 0), u16_at(octets, 2))
+        }
         _ => (0, 0),
     }
 }

@@ -96,11 +96,13 @@ fn what_is_not_a_segment() {
     assert!(matches!(changed(&[(20, 0x20)]), Ok(Packet::Fragment(fragment)) if fragment.piece.more));
     let [source, destination] = ["172.17.0.1", "172.17.0.2"].map(|ip| ip.parse().unwrap());
     for (protocol, ports) in [(17, (0xd431, 25)), (1, (0, 0))] {
-        let expected = Packet::OtherIp {
+        let expected = Packet::OtherIp(Other {
+            vlan: Vlan::default(),
             protocol,
             source: Endpoint::new(source, ports.0),
             destination: Endpoint::new(destination, ports.1),
-        };
+            query: None,
+        });
         assert_eq!(changed(&[(23, protocol)]), Ok(expected));
     }
     assert_eq!(changed(&[(12, 0x08), (13, 0x06)]), Ok(Packet::NotIp), "ARP");
@@ -221,6 +223,6 @@ fn neighbour_discovery_is_told_from_other_icmp() {
     };
     assert_eq!(parse(&frame(255, 135), Checksums::Verify), Ok(Packet::Neighbor));
     for other in [frame(64, 135), frame(255, 128), frame(255, 138)] {
-        assert!(matches!(parse(&other, Checksums::Verify), Ok(Packet::OtherIp { protocol: 58, .. })));
+        assert!(matches!(parse(&other, Checksums::Verify), Ok(Packet::OtherIp(Other { protocol: 58, .. }))));
     }
 }

@@ -2,6 +2,7 @@
 //! puppeteer moves both ends of the connections, and looks at each frame that leaves.
 
 mod bounded;
+mod exchanges;
 mod fragments;
 mod pickup;
 mod pressure;

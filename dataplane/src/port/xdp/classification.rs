@@ -175,8 +175,11 @@ impl Classification {
                 }
             }
         }
+        // An error may be about anything that a worker lets through.
+        let followed = guarded
+            || self.ingress.iter().any(|side| [side.udp, side.icmp, side.other].contains(&Action::Inspect));
         for side in &mut self.ingress {
-            side.icmp_error = if guarded && side.icmp == Action::Drop { Action::Inspect } else { side.icmp };
+            side.icmp_error = if followed && side.icmp == Action::Drop { Action::Inspect } else { side.icmp };
             let tcp = agreed(side.tcp.iter().copied());
             side.fragment = if guarded { Action::Inspect } else { tcp };
             side.fragment_v6 =

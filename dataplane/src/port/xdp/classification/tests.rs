@@ -85,6 +85,7 @@ fn inspected_protocols_need_their_answers() {
     let policy = policy(Form::Zone, vec![udp], vec![path(INSIDE, OUTSIDE, &[(2, pinhole), (0, DROP)])]);
     let [inside, outside] = classify(&policy);
     assert_eq!([inside.udp, outside.udp, inside.icmp, outside.icmp], [Inspect, Inspect, Drop, Drop]);
+    assert_eq!([inside.icmp_error, outside.icmp_error], [Inspect, Inspect], "may be about UDP");
     assert_eq!(inside.fragment, Drop, "no TCP is inspected");
     assert_eq!(inside.fragment_v6, Inspect, "may be UDP");
 }
