@@ -1,6 +1,8 @@
 """The shipped policy beside its SMTP rules: what else may pass between the two zones, and in which direction."""
 
+import contextlib
 import socket
+import time
 
 import field
 import pytest
@@ -70,6 +72,31 @@ def test_the_server_asks_for_names(network):
         peer.sendall(b"empty")
         assert asks.recv(100) == b"empty"
         peer.close()
+
+
+def test_only_who_was_asked_answers(network, words, middle):
+    """Over UDP: another port of the same host, and another port at the server, are others. And so before anybody has asked."""
+    said = words(middle)
+    with contextlib.ExitStack() as open_sockets:
+        names, other = (
+            open_sockets.enter_context(answers_once(network.client, CLIENT[0], socket.SOCK_DGRAM, port)) for port in (53, 54))
+        asks, listens = (
+            open_sockets.enter_context(answers_once(network.server, PLAIN[0], socket.SOCK_DGRAM, port)) for port in (40053, 40054))
+        asks.settimeout(1)
+        listens.settimeout(0.3)
+        names.sendto(b"early", (PLAIN[0], 40053))
+        time.sleep(0.3)
+        asks.sendto(b"who?", (CLIENT[0], 53))
+        assert names.recv(100) == b"who?"
+        other.sendto(b"not asked", (PLAIN[0], 40053))
+        names.sendto(b"not there", (PLAIN[0], 40054))
+        names.sendto(b"you", (PLAIN[0], 40053))
+        assert asks.recv(100) == b"you"
+        with pytest.raises(TimeoutError):
+            listens.recv(100)
+        with pytest.raises(TimeoutError):
+            asks.recv(100)
+    assert said.counted("exchange_answers", by=1) == 1
 
 
 def test_only_pings_beside_mail_come_in(network):

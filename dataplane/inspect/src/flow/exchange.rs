@@ -1,6 +1,6 @@
 //! Exchanges: what goes between two hosts by a protocol without connections, remembered for as long as an answer may come.
 //!
-//! A table of a fixed size in buckets of [`WAYS`], each two or three cache lines to search and nothing to link or to tidy up:
+//! A table of a fixed size in buckets of [`WAYS`], of which a search looks at one, with nothing to link or to tidy up:
 //! what is over is overwritten. In a full bucket the exchange that would end first makes room. The hash has a key that peers do not
 //! know, so nobody can choose which bucket his datagrams fill.
 
