@@ -89,7 +89,7 @@ fn zones(there: &[(u8, TopAction)], back: &[(u8, TopAction)]) -> Policy {
         classes: classes
             .iter()
             .map(|(protocol, action)| TopClass {
-                condition: 1 + numbers.iter().position(|number| number == protocol).unwrap() as u16,
+                condition: 1 + numbers.iter().position(|number| number == protocol).expect("known") as u16,
                 action: *action,
                 ..model.paths[0].classes[0].clone()
             })
