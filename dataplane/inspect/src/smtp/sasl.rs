@@ -133,7 +133,7 @@ mod tests {
             ("AGEAYgo=", true, true),
             ("AGEAYg", true, false),
             ("AGEAYg=", true, false),
-            ("=", true, false),
+            ("=", true, true),
             ("====", false, true),
             ("A=BC", false, true),
             ("AB C", false, true),
