@@ -177,6 +177,11 @@ fn rows(trace: &Trace, samples: &[Samples], subjects: &[Contender]) -> Vec<Row> 
     let detail = format!("{} in {} frames after warm-up", grouped(allocations), grouped(laps * frames));
     let name = format!("{word}: allocations");
     rows.push(Row::new(name, "/frame", allocations / (laps * frames), detail).reaching(Reach::AtMost(0.0)));
+    let copied = subjects.iter().map(|subject| subject.copied).sum::<u64>() as f64;
+    let name = format!("{word}: payload octets copied");
+    let row =
+        Row::new(name, "/frame", copied / (laps * frames), "remembered octets copied out of their frames");
+    rows.push(row.reaching(Reach::AtMost(0.0)));
     let linger = subjects.iter().map(|subject| subject.linger).max().unwrap_or_default();
     let name = format!("{word}: sessions kept after their end");
     rows.push(Row::new(name, "s", linger.as_secs_f64(), "the longest, on the engine's clock"));
@@ -194,6 +199,8 @@ pub(crate) struct Contender {
     linger: Duration,
     /// Allocations in counted laps.
     allocations: u64,
+    /// Octets copied in counted laps.
+    copied: u64,
     /// Counted laps.
     laps: u64,
     /// Everything came out, and was looked into.
@@ -210,6 +217,7 @@ impl Contender {
             scanned: 0,
             linger: Duration::ZERO,
             allocations: 0,
+            copied: 0,
             laps: 0,
             is_sound: true,
         })
@@ -300,6 +308,7 @@ impl Contender {
         } else {
             self.laps += 1;
             self.allocations += passed.allocations;
+            self.copied += counted.of("copied_bytes");
         }
         let name = self.name();
         self.is_sound &= found.is_empty();

@@ -2,8 +2,9 @@
 
 use super::content::Scanner;
 use super::line::Line;
+use super::line::first_line;
 use super::outstanding::Expects;
-use super::session::{Phase, SERVER, Session, first_line, hold};
+use super::session::{Phase, SERVER, Session, hold};
 use crate::shelf::Shelf;
 
 /// What the server's next octets are.

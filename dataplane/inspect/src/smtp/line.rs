@@ -49,6 +49,14 @@ pub fn without_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
+/// The octets through the first LF, and whether there is one.
+pub(super) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
+    match memchr::memchr(b'\n', bytes) {
+        Some(at) => (&bytes[..=at], true),
+        None => (bytes, false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

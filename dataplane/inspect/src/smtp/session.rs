@@ -6,7 +6,7 @@ use super::chunk::{Chunk, Chunks};
 use super::command::{AUTH_LINE_LIMIT, LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
 use super::ext::{Advertised, is_binary};
-use super::line::Line;
+use super::line::{Line, first_line};
 use super::outstanding::{Expects, Outstanding, Overflow};
 use super::reply::Reader;
 use super::sasl::ExchangeLine;
@@ -467,14 +467,6 @@ pub struct Shape {
     pub layered: bool,
     /// No command may follow before its reply, though the session could go on.
     pub ends_group: bool,
-}
-
-/// The octets through the first LF, and whether there is one.
-pub(super) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
-    match memchr::memchr(b'\n', bytes) {
-        Some(at) => (&bytes[..=at], true),
-        None => (bytes, false),
-    }
 }
 
 /// An octet that a line must not have.
