@@ -304,10 +304,14 @@ impl<X: Matcher> Play<X> {
             let Read::Tcp(reading) = frame::read(&segment) else { continue };
             let client_port = reading.ports[side];
             let found = CONNECTIONS.iter().position(|(_, client, _)| *client == client_port);
-            // A move may have made up other ports; what is judged is what belongs to the three.
-            let Some(index) = found.filter(|index| CONNECTIONS[*index].2 == reading.ports[1 - side]) else {
-                continue;
+            // A move may have made up other ports and addresses; what is judged is what belongs to the three.
+            let is_between = |index: &usize| {
+                let (is_v6, _, server_port) = CONNECTIONS[*index];
+                let hosts = if side == 0 { [1, 2] } else { [2, 1] };
+                server_port == reading.ports[1 - side]
+                    && reading.addresses == hosts.map(|host| frame::address(is_v6, host))
             };
+            let Some(index) = found.filter(is_between) else { continue };
             if self.has_begun && side == 0 && reading.flags & (SYN | ACK) == SYN {
                 // Another connection between the same ends: what was said in the one before does not count.
                 self.judge(index);

@@ -7,7 +7,8 @@ use artifact::defence::DATA_GRACE;
 use super::report::Judged;
 use super::{CLIENT, Context, Dialogue, Passage};
 use crate::anomaly::Anomaly;
-use crate::event::{Action, Body, Kind, ReplyCode};
+use crate::counter::Counters;
+use crate::event::{Action, Body, Journal, Kind, ReplyCode};
 use crate::scan::Matcher;
 use crate::smtp::Verb;
 use crate::unit::{Direction, Instant, StreamOffset};
@@ -83,11 +84,23 @@ impl Conduct {
         offset: u64,
         context: &mut Context<'_, X>,
     ) {
-        context.counters.anomaly(anomaly);
+        self.note(anomaly, direction, offset, context.counters, context.journal);
+    }
+
+    /// The same, for who has no more than these at hand.
+    pub fn note(
+        &mut self,
+        anomaly: Anomaly,
+        direction: Direction,
+        offset: u64,
+        counters: &mut Counters,
+        journal: &mut Journal,
+    ) {
+        counters.anomaly(anomaly);
         let bit = 1 << anomaly as u64;
         if self.reported & bit == 0 {
             self.reported |= bit;
-            context.journal.push(Body::Anomaly { anomaly, direction, offset: StreamOffset(offset) });
+            journal.push(Body::Anomaly { anomaly, direction, offset: StreamOffset(offset) });
         }
     }
 

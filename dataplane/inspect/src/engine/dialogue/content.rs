@@ -2,7 +2,7 @@
 
 use artifact::settings::EndOfData;
 
-use super::reading::{Odd, Reading, judge};
+use super::reading::{Reading, judge};
 use super::report::{self, Judged};
 use super::{CLIENT, Context, Dialogue, Gate, Next, Passage, SWALLOW_LIMIT, SWALLOW_TIME};
 use crate::anomaly::Anomaly;
@@ -164,29 +164,14 @@ impl Dialogue {
         if stuffed {
             reading.message.skip_dot();
         }
-        let before = reading.odd;
-        let result = reading.push(text, self.smtp, &mut self.facts, self.content_start, context);
-        let after = reading.odd;
-        self.odd(before, after, context);
-        result?;
+        let facts = &mut self.facts;
+        reading.push(text, self.smtp, facts, self.content_start, &mut self.conduct, context)?;
         let Some(reading) = self.content.reading.as_deref_mut() else { return Ok(()) };
         if reading.past_header && context.rules.wants().only_header {
             self.content.end(context);
             self.content.read = true;
         }
         Ok(())
-    }
-
-    /// Counts what readers may differ about, once a message.
-    fn odd<X>(&mut self, before: Odd, after: Odd, context: &mut Context<'_, X>) {
-        for (anomaly, is_new) in [
-            (Anomaly::MimeAmbiguous, after.ambiguous && !before.ambiguous),
-            (Anomaly::DuplicateField, after.duplicate && !before.duplicate),
-        ] {
-            if is_new {
-                self.conduct.anomaly(anomaly, Direction::ClientToServer, self.content_start, context);
-            }
-        }
     }
 
     fn take_reading<X: Matcher>(&mut self, context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
@@ -258,12 +243,9 @@ impl Dialogue {
         if context.rules.wants().mime && !self.content.read {
             self.take_reading(context)?;
             if let Some(reading) = self.content.reading.as_deref_mut() {
-                let before = reading.odd;
-                let result = reading.finish(self.smtp, &mut self.facts, self.content_start, context);
+                let facts = &mut self.facts;
+                reading.finish(self.smtp, facts, self.content_start, &mut self.conduct, context)?;
                 seen.merge(&reading.absent(context.rules));
-                let after = reading.odd;
-                self.odd(before, after, context);
-                result?;
             }
         }
         let judged = self.judged();

@@ -3,7 +3,9 @@
 use artifact::smtp::Region;
 
 use super::Context;
+use super::conduct::Conduct;
 use super::report::{self, Judged};
+use crate::anomaly::Anomaly;
 use crate::counter::Counters;
 use crate::event::{Action, Journal, Kind, ReplyCode};
 use crate::mime::{Field, Message, NoRoom, Plain, Sink, plain};
@@ -26,16 +28,16 @@ pub(super) struct Reading {
     /// What was found in header fields and in text.
     found: CriterionSet,
     /// What readers may differ about.
-    pub odd: Odd,
+    odd: Odd,
 }
 
 /// What readers of a message may differ about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Odd {
+struct Odd {
     /// How it is divided, or decoded.
-    pub ambiguous: bool,
+    ambiguous: bool,
     /// Which of two fields counts.
-    pub duplicate: bool,
+    duplicate: bool,
 }
 
 impl Reading {
@@ -58,9 +60,12 @@ impl Reading {
         smtp: u16,
         facts: &mut Facts,
         start: u64,
+        conduct: &mut Conduct,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
-        self.with(smtp, facts, start, context, |message, fields, judge| message.push(text, fields, judge))
+        self.with(smtp, facts, start, conduct, context, |message, fields, judge| {
+            message.push(text, fields, judge)
+        })
     }
 
     /// The end of the message.
@@ -72,9 +77,12 @@ impl Reading {
         smtp: u16,
         facts: &mut Facts,
         start: u64,
+        conduct: &mut Conduct,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
-        self.with(smtp, facts, start, context, |message, fields, judge| message.finish(fields, judge))
+        self.with(smtp, facts, start, conduct, context, |message, fields, judge| {
+            message.finish(fields, judge)
+        })
     }
 
     /// Text patterns that were asked for in the negative, at the end of the message.
@@ -89,6 +97,7 @@ impl Reading {
         smtp: u16,
         facts: &mut Facts,
         start: u64,
+        conduct: &mut Conduct,
         context: &mut Context<'_, X>,
         read: impl FnOnce(&mut Message, &mut Shelf<Field>, &mut Judge<'_, X>) -> Result<(), NoRoom>,
     ) -> Result<(), ReplyCode> {
@@ -100,6 +109,7 @@ impl Reading {
             counters: context.counters,
             facts,
             start,
+            conduct,
             stream: &mut self.stream,
             in_text: &mut self.in_text,
             past_header: &mut self.past_header,
@@ -124,6 +134,7 @@ struct Judge<'a, X> {
     counters: &'a mut Counters,
     facts: &'a mut Facts,
     start: u64,
+    conduct: &'a mut Conduct,
     stream: &'a mut Option<StreamId>,
     in_text: &'a mut bool,
     past_header: &'a mut bool,
@@ -136,6 +147,13 @@ impl<X: Matcher> Judge<'_, X> {
     fn judge(&mut self, seen: &Observation, judged: Judged) {
         if self.result.is_ok() {
             self.result = judge(self.rules, self.facts, seen, judged, self.journal);
+        }
+    }
+
+    /// Reports what readers may differ about, where it is found: the order of events is that of the message, however it was cut.
+    fn odd(&mut self, anomaly: Anomaly) {
+        if self.result.is_ok() {
+            self.conduct.note(anomaly, Direction::ClientToServer, self.start, self.counters, self.journal);
         }
     }
 
@@ -221,7 +239,9 @@ impl<X: Matcher> Sink for Judge<'_, X> {
     }
 
     fn duplicate(&mut self) {
-        self.odd.duplicate = true;
+        if !core::mem::replace(&mut self.odd.duplicate, true) {
+            self.odd(Anomaly::DuplicateField);
+        }
     }
 
     fn header_end(&mut self, len: u64) {
@@ -248,7 +268,9 @@ impl<X: Matcher> Sink for Judge<'_, X> {
     }
 
     fn encoding(&mut self, token: &[u8], ambiguous: bool) {
-        self.odd.ambiguous |= ambiguous;
+        if ambiguous && !core::mem::replace(&mut self.odd.ambiguous, true) {
+            self.odd(Anomaly::MimeAmbiguous);
+        }
         let seen = self.rules.encoding(token, ambiguous);
         self.judge(&seen, self.octets(token));
     }
