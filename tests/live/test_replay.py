@@ -163,6 +163,9 @@ def test_mail_gets_through(artifact, tmp_path):
         talking = {segment.source for segment in segments if segment.payload and segment.checksum_ok}
         if len(syns) < 2 or len(talking & syns) < 2:
             continue
+        if any(host.is_loopback for host, _ in syns):
+            # Taken inside a host. No wire carries these addresses, and the gateway drops them (RFC 6890).
+            continue
         whole += 1
         result = replay(artifact, capture, tmp_path, "through")
         speakers = {segment.source for segment in segments_of(result[0]) if segment.payload} if result else set()
