@@ -86,9 +86,10 @@ pub fn text(rules: Rules) -> String {
         for criterion in &criteria {
             let _ = writeln!(text, " match {criterion}");
         }
-        text += "policy-map type inspect smtp mail\n";
+        // Sessions that say NOOP a thousand times are what some measures are made of.
+        text += "policy-map type inspect smtp mail\n parameters\n  limit junk-commands off\n";
         if matches!(rules, Rules::Decoded(_)) {
-            text += " parameters\n  decode base64\n";
+            text += "  decode base64\n";
         }
         text += " class type inspect smtp found\n  log\n";
         action += "  service-policy smtp mail\n";
