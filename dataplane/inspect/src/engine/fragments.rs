@@ -114,7 +114,10 @@ impl<X: Matcher> Engine<X> {
             };
             let bytes = io.pool.bytes_mut(&mut frame);
             emit::emit(&template, Toward::Receiver, &outgoing, bytes);
-            let Ok(Packet::Tcp(mut made)) = wire::parse(bytes, Checksums::Trust) else { return };
+            let Ok(Packet::Tcp(mut made)) = wire::parse(bytes, Checksums::Trust) else {
+                self.shared.counters.dropped_malformed += 1;
+                return;
+            };
             // Their sender did not mind fragments, and nobody would tell it about a smaller link.
             self.identification = self.identification.wrapping_add(1);
             edit::set_fragmentable(bytes, &mut made, self.identification);

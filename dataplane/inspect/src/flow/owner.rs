@@ -8,10 +8,7 @@
 
 use siphasher::sip::SipHasher13;
 
-use crate::wire::{ethernet, icmp, ipv4, ipv6};
-
-/// Protocol number of TCP.
-const TCP: u8 = 6;
+use crate::wire::{TCP, ethernet, icmp, ipv4, ipv6};
 
 /// Shares the pairs of addresses out among workers.
 #[derive(Clone)]

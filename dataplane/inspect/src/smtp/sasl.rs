@@ -93,7 +93,7 @@ impl ExchangeLine {
 pub fn is_initial_response(text: &[u8]) -> bool {
     let mut line = ExchangeLine::default();
     line.push(text);
-    text == b"=" || (line.is_legal() && !line.cancels)
+    line.is_legal() && !line.cancels
 }
 
 #[cfg(test)]

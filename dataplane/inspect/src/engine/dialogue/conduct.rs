@@ -14,6 +14,9 @@ use crate::smtp::Verb;
 use crate::unit::{Direction, Instant, StreamOffset};
 use crate::verdict::Rules;
 
+// `Conduct::reported` has a bit for each.
+const _: () = assert!(Anomaly::ALL.len() <= u64::BITS as usize);
+
 /// No line and no message is under way.
 const NOTHING: u64 = u64::MAX;
 
