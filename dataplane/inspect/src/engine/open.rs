@@ -8,7 +8,7 @@ use super::dialogue::Dialogue;
 use super::flow::Flow;
 use super::generation::Generation;
 use super::normalize::normalize;
-use super::path::{Opening, Route, TCP, route};
+use super::path::{Opening, Route, route};
 use super::{Engine, Io, Pickup, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::{Body, FlowTag};
@@ -18,7 +18,7 @@ use crate::scan::Matcher;
 use crate::tcp::handshake::Offer;
 use crate::unit::{Direction, FlowId, PortId, StreamOffset};
 use crate::wire::emit::Template;
-use crate::wire::{Segment, edit};
+use crate::wire::{Segment, TCP, edit};
 
 impl<X: Matcher> Engine<X> {
     /// A TCP segment of no known connection.

@@ -5,12 +5,8 @@ use artifact::model::{
 };
 
 use crate::unit::PortId;
-use crate::wire::Endpoint;
-
-/// TCP's protocol number.
-pub const TCP: u8 = 6;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+use crate::wire::icmp::{ICMP, ICMPV6};
+use crate::wire::{Endpoint, TCP};
 
 /// What the policy says about a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

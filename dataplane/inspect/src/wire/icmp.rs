@@ -8,9 +8,9 @@ use super::{Checksums, Other, TCP, ethernet, ipv4, ipv6, u16_at, u32_at};
 /// Octets of an ICMP header before what it quotes.
 const HEADER_LEN: usize = 8;
 /// Protocol number of ICMP.
-pub(super) const ICMP: u8 = 1;
+pub(crate) const ICMP: u8 = 1;
 /// Protocol number of ICMPv6.
-pub(super) const ICMPV6: u8 = 58;
+pub(crate) const ICMPV6: u8 = 58;
 
 /// A message that asks for an answer, or that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
