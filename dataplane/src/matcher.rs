@@ -378,17 +378,7 @@ mod tests {
     }
 
     fn policy(name: &str, databases: Vec<smtp::Database>) -> SmtpPolicy {
-        SmtpPolicy {
-            name: name.into(),
-            base: Base::None,
-            classes: Vec::new(),
-            criteria: Vec::new(),
-            databases,
-            alert: true,
-            audit_trail: false,
-            max_data: None,
-            settings: artifact::settings::Settings::default(),
-        }
+        SmtpPolicy { databases, ..SmtpPolicy::new(name, Base::None) }
     }
 
     fn artifact(smtp: Vec<SmtpPolicy>) -> Artifact {

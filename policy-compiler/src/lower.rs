@@ -280,15 +280,11 @@ impl<'a> Lowering<'a> {
         };
         let smtp = base.and_then(|base| {
             let wanted = SmtpPolicy {
-                name: line.rule.text.clone(),
-                base,
-                classes: Vec::new(),
-                criteria: Vec::new(),
-                databases: Vec::new(),
                 alert: wanted.alert,
                 audit_trail: wanted.audit_trail,
                 max_data: Some(line.max_data.unwrap_or(CLASSIC_MAX_DATA)),
                 settings: with_globals(Settings::default(), self.config),
+                ..SmtpPolicy::new(&line.rule.text, base)
             };
             let known = self.policy.smtp.iter().position(|policy| *policy == wanted);
             let at = known.unwrap_or_else(|| {
@@ -363,16 +359,13 @@ fn with_globals(mut settings: Settings, config: &Config) -> Settings {
 
 /// A `policy-map type inspect smtp`.
 fn smtp_policy(config: &Config, file: &SourceFile, map: &SmtpPolicyMap) -> SmtpPolicy {
+    let base = map.parameters.base.map_or(Base::None, |set| set.value);
     let mut policy = SmtpPolicy {
-        name: map.name.text.clone(),
-        base: map.parameters.base.map_or(Base::None, |set| set.value),
-        classes: Vec::new(),
-        criteria: Vec::new(),
-        databases: Vec::new(),
         alert: map.parameters.alert.is_none_or(|set| set.value),
         audit_trail: map.parameters.audit_trail.is_some_and(|set| set.value),
         max_data: map.parameters.max_data.map(|set| set.value),
         settings: with_globals(map.parameters.settings(), config),
+        ..SmtpPolicy::new(&map.name.text, base)
     };
     // class-default is the last one wherever it is written.
     let (defaults, named): (Vec<_>, Vec<_>) =

@@ -2,15 +2,14 @@
 //! prefers, it is the same octet, and it left only after every octet before it.** Overlaps, rewritten
 //! retransmissions, gaps, wild numbers, odd flags, in any order; with the other side acknowledging at its whim.
 
+mod inspecting;
 mod network;
 mod receiver;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use artifact::model::{
-    Condition, Form, InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass,
-};
+use artifact::model::{Form, Policy};
 use artifact::smtp::{Base, SmtpPolicy};
 use inspect::engine::{Config, Engine};
 use inspect::frame::{Pool, VecMemory};
@@ -19,6 +18,7 @@ use inspect::unit::{Instant, PortId};
 use inspect::wire::emit::{self, Outgoing, Template, Toward};
 use inspect::wire::{self, Checksums, Flags, Options, Packet, SackBlock, Segment, Timestamps};
 
+use inspecting::inspecting;
 use network::Random;
 use receiver::{Policy as Overlap, Receiver};
 
@@ -28,40 +28,7 @@ const SERVER_ISN: u32 = 77;
 
 /// From zone `outside` to zone `inside`: SMTP is inspected, or a pinhole whose octets nobody judges.
 fn policy(inspected: bool) -> Policy {
-    let smtp = SmtpPolicy {
-        name: "mail".into(),
-        base: Base::None,
-        classes: vec![],
-        criteria: vec![],
-        databases: vec![],
-        alert: true,
-        audit_trail: false,
-        max_data: None,
-        settings: artifact::settings::Settings::default(),
-    };
-    Policy {
-        form: Form::Zone,
-        ports: ["outside", "inside"].map(|name| PortName { name: name.into(), interfaces: vec![] }).into(),
-        paths: vec![Path {
-            source: Some(0),
-            destination: Some(1),
-            zone_pair: "mail".into(),
-            policy: "mail".into(),
-            classes: vec![TopClass {
-                name: "mail".into(),
-                mode: Mode::Any,
-                condition: 0,
-                matches: vec![],
-                action: TopAction::Inspect { parameters: 0, smtp: inspected.then_some(0) },
-                line: 1,
-            }],
-        }],
-        conditions: vec![Condition::Smtp],
-        parameters: vec![InspectParameters::default()],
-        smtp: vec![smtp],
-        smtp_ports: vec![25],
-        ..Policy::default()
-    }
+    inspecting(Form::Zone, inspected.then(|| SmtpPolicy::new("mail", Base::None)))
 }
 
 /// A client's SYN from which frames of both directions are made.

@@ -1,18 +1,18 @@
 //! Masks and refusals between two real TCP stacks, on good and on bad links: the client reads what it must, the
 //! server never gets what it must not, and nothing is left behind.
 
+mod inspecting;
 mod network;
 
 use std::time::Duration;
 
-use artifact::model::{
-    Condition, Form, InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass,
-};
+use artifact::model::{Form, Mode, Policy};
 use artifact::settings::Chunking;
 use artifact::smtp::{Base, Criterion, Database, Region, SmtpClass, SmtpPolicy, Terminal, Test};
 use inspect::event::{Action, Body, Kind};
 use inspect::scan::{CriterionSet, Matcher, NoStream, StreamId};
 
+use inspecting::inspecting;
 use network::host::Family;
 use network::smtp::{Client, Server};
 use network::{Faults, Network, Random};
@@ -68,8 +68,6 @@ fn policy(base: Base) -> Policy {
     let database =
         |region| Database { region, pattern_count: 1, streaming: false, stream_len: 0, bytes: vec![] };
     let smtp = SmtpPolicy {
-        name: "mail".into(),
-        base,
         classes: vec![
             class("banned", 0, Terminal::Reset),
             class("words", 1, Terminal::Reset),
@@ -81,34 +79,9 @@ fn policy(base: Base) -> Policy {
             criterion(Test::CommandVerb("EVIL".into()), "cmd verb EVIL"),
         ],
         databases: vec![database(Region::Sender), database(Region::Body)],
-        alert: true,
-        audit_trail: false,
-        max_data: None,
-        settings: artifact::settings::Settings::default(),
+        ..SmtpPolicy::new("mail", base)
     };
-    Policy {
-        form: Form::Zone,
-        ports: ["outside", "inside"].map(|name| PortName { name: name.into(), interfaces: vec![] }).into(),
-        paths: vec![Path {
-            source: Some(0),
-            destination: Some(1),
-            zone_pair: "in".into(),
-            policy: "p".into(),
-            classes: vec![TopClass {
-                name: "mail".into(),
-                mode: Mode::Any,
-                condition: 0,
-                matches: vec![],
-                action: TopAction::Inspect { parameters: 0, smtp: Some(0) },
-                line: 1,
-            }],
-        }],
-        conditions: vec![Condition::Smtp],
-        parameters: vec![InspectParameters::default()],
-        smtp: vec![smtp],
-        smtp_ports: vec![25],
-        ..Policy::default()
-    }
+    inspecting(Form::Zone, Some(smtp))
 }
 
 struct Outcome {

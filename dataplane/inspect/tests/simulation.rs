@@ -1,58 +1,24 @@
 //! What leaves the gateway, between two real TCP stacks on bad links, is what was inspected, and it arrives.
 
+mod inspecting;
 mod network;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use artifact::model::{
-    Condition, Form, InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass,
-};
+use artifact::model::{Form, InspectParameters, Policy};
 use artifact::smtp::{Base, SmtpPolicy};
 use inspect::scan::NoPatterns;
 
+use inspecting::inspecting;
 use network::host::Family;
 use network::smtp::{Client, Server};
 use network::{Faults, Network, Random};
 
 /// Zones `outside` (first port) and `inside`; SMTP from outside is inspected with this base, the rest passes.
 fn policy(base: Option<Base>) -> Policy {
-    let smtp = base.map(|base| SmtpPolicy {
-        name: "mail".into(),
-        base,
-        classes: vec![],
-        criteria: vec![],
-        databases: vec![],
-        alert: true,
-        audit_trail: false,
-        max_data: None,
-        settings: artifact::settings::Settings::default(),
-    });
-    let inspect = TopAction::Inspect { parameters: 0, smtp: smtp.as_ref().map(|_| 0) };
-    Policy {
-        form: Form::Classic,
-        ports: ["outside", "inside"].map(|name| PortName { name: name.into(), interfaces: vec![] }).into(),
-        paths: vec![Path {
-            source: Some(0),
-            destination: None,
-            zone_pair: "mail".into(),
-            policy: "mail".into(),
-            classes: vec![TopClass {
-                name: "mail".into(),
-                mode: Mode::Any,
-                condition: 0,
-                matches: vec!["protocol smtp".into()],
-                action: inspect,
-                line: 1,
-            }],
-        }],
-        conditions: vec![Condition::Smtp],
-        parameters: vec![InspectParameters::default()],
-        smtp: smtp.into_iter().collect(),
-        smtp_ports: vec![25],
-        ..Policy::default()
-    }
+    inspecting(Form::Classic, base.map(|base| SmtpPolicy::new("mail", base)))
 }
 
 fn body(seed: u64, len: usize) -> Vec<u8> {

@@ -49,15 +49,9 @@ pub(crate) fn policy() -> Policy {
         conditions: vec![artifact::model::Condition::Smtp],
         parameters: vec![InspectParameters { audit_trail: true, ..InspectParameters::default() }],
         smtp: vec![SmtpPolicy {
-            name: "mail-rules".into(),
-            base: Base::Esmtp,
             classes: vec![spam],
             criteria: vec![criterion],
-            databases: Vec::new(),
-            alert: true,
-            audit_trail: false,
-            max_data: None,
-            settings: artifact::settings::Settings::default(),
+            ..SmtpPolicy::new("mail-rules", Base::Esmtp)
         }],
         smtp_ports: vec![25],
         ..Policy::default()

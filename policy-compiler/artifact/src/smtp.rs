@@ -28,6 +28,24 @@ pub struct SmtpPolicy {
     pub settings: Settings,
 }
 
+impl SmtpPolicy {
+    /// A policy without classes, every parameter at its default: alerts on, session records off, no `max-data`.
+    #[must_use]
+    pub fn new(name: &str, base: Base) -> Self {
+        Self {
+            name: name.into(),
+            base,
+            classes: Vec::new(),
+            criteria: Vec::new(),
+            databases: Vec::new(),
+            alert: true,
+            audit_trail: false,
+            max_data: None,
+            settings: Settings::default(),
+        }
+    }
+}
+
 /// Criteria of one policy, so that the facts of a session are four words.
 pub const MAX_CRITERIA: usize = 256;
 

@@ -190,17 +190,7 @@ mod tests {
     type Class<'a> = (Mode, &'a [(bool, Test)], bool, Option<Terminal>);
 
     fn policy(classes: &[Class<'_>]) -> Rules {
-        let mut policy = SmtpPolicy {
-            name: "p".into(),
-            base: Base::None,
-            classes: vec![],
-            criteria: vec![],
-            databases: vec![],
-            alert: true,
-            audit_trail: false,
-            max_data: None,
-            settings: artifact::settings::Settings::default(),
-        };
+        let mut policy = SmtpPolicy::new("p", Base::None);
         for (mode, tests, log, terminal) in classes {
             let mut criteria = vec![];
             for (negated, test) in *tests {

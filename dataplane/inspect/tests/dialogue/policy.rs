@@ -38,17 +38,7 @@ pub struct Rulebook {
 
 impl Rulebook {
     pub fn parse(lines: &[&str]) -> Result<Self, String> {
-        let mut policy = SmtpPolicy {
-            name: "test".into(),
-            base: Base::None,
-            classes: vec![],
-            criteria: vec![],
-            databases: vec![],
-            alert: true,
-            audit_trail: false,
-            max_data: None,
-            settings: artifact::settings::Settings::default(),
-        };
+        let mut policy = SmtpPolicy::new("test", Base::None);
         let mut patterns = Vec::new();
         for line in lines {
             let words: Vec<&str> = line.split_whitespace().collect();

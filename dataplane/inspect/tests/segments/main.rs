@@ -4,6 +4,8 @@
 mod bounded;
 mod exchanges;
 mod fragments;
+#[path = "../inspecting/mod.rs"]
+mod inspecting;
 mod pickup;
 mod pressure;
 mod puppet;

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact::model::{
-    Condition, Form, InspectParameters, Mode, Path, Policy, PortName, TopAction, TopClass,
-};
+use artifact::model::{Condition, Form, Policy, TopAction, TopClass};
 use artifact::smtp::{Base, SmtpPolicy};
 use inspect::anomaly::Anomaly;
 use inspect::engine::{Config, Engine};
@@ -16,50 +14,19 @@ use inspect::unit::{Instant, PortId};
 use inspect::wire::emit::{self, Outgoing, Template, Toward};
 use inspect::wire::{self, Checksums, Flags, Options, Packet, Segment, Timestamps};
 
+use crate::inspecting::inspecting;
+
 pub const CHUNKS: usize = 1024;
 pub const CLIENT_ISN: u32 = u32::MAX - 2_000;
 pub const SERVER_ISN: u32 = 77;
 
 /// From zone `outside` to zone `inside`, TCP to port 25 is inspected (or a pinhole), UDP passes, the rest does not.
 pub fn policy(inspected: bool) -> Policy {
-    let smtp = SmtpPolicy {
-        name: "mail".into(),
-        base: Base::None,
-        classes: vec![],
-        criteria: vec![],
-        databases: vec![],
-        alert: true,
-        audit_trail: false,
-        max_data: None,
-        settings: artifact::settings::Settings::default(),
-    };
-    let class = |condition, action| TopClass {
-        name: "mail".into(),
-        mode: Mode::Any,
-        condition,
-        matches: vec![],
-        action,
-        line: 1,
-    };
-    Policy {
-        form: Form::Zone,
-        ports: ["outside", "inside"].map(|name| PortName { name: name.into(), interfaces: vec![] }).into(),
-        paths: vec![Path {
-            source: Some(0),
-            destination: Some(1),
-            zone_pair: "mail".into(),
-            policy: "mail".into(),
-            classes: vec![
-                class(0, TopAction::Inspect { parameters: 0, smtp: inspected.then_some(0) }),
-                class(1, TopAction::Pass { log: false }),
-            ],
-        }],
-        conditions: vec![Condition::Smtp, Condition::Protocol(17)],
-        parameters: vec![InspectParameters::default()],
-        smtp: vec![smtp],
-        smtp_ports: vec![25],
-        ..Policy::default()
-    }
+    let mut policy = inspecting(Form::Zone, inspected.then(|| SmtpPolicy::new("mail", Base::None)));
+    let mail = &mut policy.paths[0].classes;
+    mail.push(TopClass { condition: 1, action: TopAction::Pass { log: false }, ..mail[0].clone() });
+    policy.conditions.push(Condition::Protocol(17));
+    policy
 }
 
 /// Two ends: an address of the client's network and its port, to port 25 of one server.

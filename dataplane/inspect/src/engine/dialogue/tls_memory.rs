@@ -76,6 +76,9 @@ mod tests {
         }
         let known = ports.filter(|port| memory.greeted(server(9, *port), false, Instant::ZERO)).count();
         assert!((1..=TLS_SERVERS).contains(&known), "{known}");
-        assert!(memory.greeted(server(9, u16::MAX), false, Instant::ZERO), "the latest takes the place of another");
+        assert!(
+            memory.greeted(server(9, u16::MAX), false, Instant::ZERO),
+            "the latest takes the place of another"
+        );
     }
 }
