@@ -57,6 +57,13 @@ impl FlowKey {
         Vlan { outer: (self.0[4] >> 16) as u16, inner: self.0[4] as u16 }
     }
 
+    /// Whether it is the same connection: as `==`, without a call for so few words.
+    #[inline]
+    pub(super) const fn is(&self, other: &FlowKey) -> bool {
+        let (a, b) = (&self.0, &other.0);
+        (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) == 0
+    }
+
     /// Any of its words: to bring its memory in.
     #[inline]
     pub(super) const fn first_word(&self) -> u64 {
