@@ -287,12 +287,11 @@ fn decode_alias(seen: &Seen<'_>) -> bool {
     const ALIASES: [&[u8]; 2] = [b"decode", b"uudecode"];
     match seen {
         Seen::Command { path, .. } => {
-            let mailbox = mailbox(path);
-            // Nearly every mailbox begins with another letter.
-            if !matches!(mailbox.first(), Some(b'd' | b'D' | b'u' | b'U' | b'"')) {
+            // Nearly every path begins otherwise: with another letter, and with no route or blank either.
+            if !matches!(path.first(), Some(b'd' | b'D' | b'u' | b'U' | b'"' | b'@' | b' ' | b'\t')) {
                 return false;
             }
-            let local = mailbox.split(|byte| *byte == b'@').next().unwrap_or_default();
+            let local = mailbox(path).split(|byte| *byte == b'@').next().unwrap_or_default();
             let local =
                 local.strip_prefix(b"\"").and_then(|local| local.strip_suffix(b"\"")).unwrap_or(local);
             ALIASES.iter().any(|alias| alias.eq_ignore_ascii_case(local))
@@ -322,7 +321,7 @@ fn expands(mailbox: &[u8]) -> bool {
 /// A shell function, as an environment variable must begin to be taken for one.
 fn is_function(text: &[u8]) -> bool {
     let text = trim(text);
-    text.starts_with(b"() {") || text.starts_with(b"(){")
+    text.first() == Some(&b'(') && (text.starts_with(b"() {") || text.starts_with(b"(){"))
 }
 
 /// A lookup of Log4j, or one of its ways to hide the word.
