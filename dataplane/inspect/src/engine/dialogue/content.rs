@@ -113,14 +113,14 @@ impl Dialogue {
 
     /// Refuses a CR or LF that is not part of CRLF, and NUL.
     fn strict<X: Matcher>(&mut self, text: &[u8], context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
-        let mut cr = self.content.cr;
-        let odd = text.iter().position(|byte| {
-            let odd = *byte == 0 || cr != (*byte == b'\n');
-            cr = *byte == b'\r';
-            odd
+        let [first, rest @ ..] = text else { return Ok(()) };
+        let is_odd = |cr: bool, byte: u8| (byte == 0) | (cr != (byte == b'\n'));
+        // Without a branch for each octet.
+        let odd = text.iter().zip(rest).fold(is_odd(self.content.cr, *first), |odd, (before, byte)| {
+            odd | is_odd(*before == b'\r', *byte)
         });
-        self.content.cr = cr;
-        if odd.is_none() { Ok(()) } else { Err(self.ambiguous(context)) }
+        self.content.cr = text.ends_with(b"\r");
+        if odd { Err(self.ambiguous(context)) } else { Ok(()) }
     }
 
     fn ambiguous<X: Matcher>(&self, context: &mut Context<'_, X>) -> ReplyCode {
