@@ -197,8 +197,10 @@ impl Dialogue {
         let before = self.facts.content_len;
         self.facts.content_len = before.saturating_add(len);
         let seen = context.rules.data_grew(before, self.facts.content_len);
-        let judged = self.judged();
-        judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
+        if !seen.is_empty() {
+            let judged = self.judged();
+            judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
+        }
         // Cisco ESMTP document, `ip inspect name ... max-data`: octets of all messages of the session.
         let total = self.facts.earlier_len.saturating_add(self.facts.content_len);
         match context.rules.max_data() {
