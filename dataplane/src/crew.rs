@@ -157,6 +157,7 @@ impl Crew<'_> {
 
     fn ask_kernel<B: Backend>(&self, backend: &B) {
         self.board.set_kernel(backend.kernel());
+        self.board.set_losses(backend.losses());
         self.board.set_kernel_classes(backend.kernel_classes(self.board.editions().tops.len()));
     }
 

@@ -9,7 +9,7 @@ use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
 use super::normalize::{check_timestamps, normalize};
-use super::order::{heard, hold, is_premature, keep, next_held, probe};
+use super::order::{Before, hold, keep, next_held, probe, settle, withholds};
 use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
@@ -72,7 +72,7 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         fate = release(flow, shared, Direction::ClientToServer, io);
     }
     if fate == Fate::Lives && !stands_in(flow) {
-        heard(flow, shared, direction.reverse(), io);
+        settle(flow, shared, direction.reverse(), io);
     }
     fate
 }
@@ -112,7 +112,10 @@ fn data<X: Matcher, M: Memory>(
         return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
     }
     // What it acknowledges, of the other direction.
-    let acked_before = flow.streams[direction.reverse().index()].acked();
+    let before = Before {
+        acked: flow.streams[direction.reverse().index()].acked(),
+        window: flow.streams[direction.index()].window,
+    };
     let effect =
         flow.streams[direction.reverse().index()].acknowledge(segment.ack, segment.window, &mut shared.spare);
     if matches!(effect, AckEffect::Unsent | AckEffect::Ancient) {
@@ -124,7 +127,7 @@ fn data<X: Matcher, M: Memory>(
     flow.last_heard = io.now;
     let stream = flow.stream(direction);
     stream.window = segment.window;
-    if is_premature(flow, direction.reverse(), segment, io.pool.bytes(&frame), acked_before) {
+    if withholds(flow, shared, direction.reverse(), segment, &frame, before, io) {
         shared.counters.dropped_premature += 1;
         return Fate::Lives;
     }

@@ -107,6 +107,13 @@ impl Stream {
         self.start.add(self.next.0 + u64::from(self.finished)).0
     }
 
+    /// Offset of a sequence number, if it is one of what was forwarded or the one behind.
+    #[must_use]
+    pub fn offset_of(&self, seq: u32) -> Option<StreamOffset> {
+        let offset = StreamOffset(u64::try_from(self.position(seq)).ok()?);
+        (offset <= self.next).then_some(offset)
+    }
+
     /// Signed offset of a sequence number, seen from the next octet.
     fn position(&self, seq: u32) -> i64 {
         unwrap(SeqNum(seq), self.start.add(self.next.0), self.next)
@@ -146,11 +153,12 @@ impl Stream {
         usize::try_from((self.edge.0 + 1).saturating_sub(self.next.0)).unwrap_or(usize::MAX)
     }
 
-    /// The window (unscaled) for an acknowledgement made in the receiver's name. What was allowed once stays allowed (RFC 9293
-    /// section 3.8.6, "shrinking the window"), so it is not the last one that came, which another may have overtaken.
+    /// The window (unscaled) for an acknowledgement of everything before `acked`, made in the receiver's name. What was allowed
+    /// once stays allowed (RFC 9293 section 3.8.6, "shrinking the window"), so it is not the last one that came, which another may
+    /// have overtaken.
     #[must_use]
-    pub fn allowed_window(&self) -> u16 {
-        let window = self.edge.0.saturating_sub(self.acked.0) >> self.window_shift;
+    pub fn allowed_window(&self, acked: StreamOffset) -> u16 {
+        let window = self.edge.0.saturating_sub(acked.0) >> self.window_shift;
         u16::try_from(window).unwrap_or(u16::MAX)
     }
 

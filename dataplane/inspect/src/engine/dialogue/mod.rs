@@ -34,6 +34,7 @@ use crate::counter::Counters;
 use crate::event::{Journal, ReplyCode};
 use crate::scan::Matcher;
 use crate::smtp::Session;
+use crate::smtp::ext::ENHANCEDSTATUSCODES;
 use crate::unit::Instant;
 use crate::verdict::{Facts, Rules};
 
@@ -144,6 +145,15 @@ const CLIENT: usize = 0;
 const SERVER: usize = 1;
 
 impl Dialogue {
+    /// Reads a little of each part that octets of a command or reply need, so that its memory is on its way.
+    #[must_use]
+    pub fn warm(&self) -> u64 {
+        self.offsets[CLIENT]
+            ^ u64::from(self.early)
+            ^ self.session.warm()
+            ^ u64::from(self.masking[SERVER].is_some())
+    }
+
     /// A session that just began, inspected under the SMTP policy with index `smtp` (of the matcher's databases; the
     /// [`Context::rules`] of every call are those of the same policy).
     #[must_use]
@@ -215,7 +225,7 @@ impl Dialogue {
     /// Whether replies to this client carry enhanced status codes, for [`ReplyCode::text`].
     #[must_use]
     pub fn enhanced_status_codes(&self) -> bool {
-        self.session.advertised().has("ENHANCEDSTATUSCODES")
+        self.session.advertised().has(ENHANCEDSTATUSCODES)
     }
 
     /// The session is over, for whatever reason: gives back what it holds and reports what was under way.
