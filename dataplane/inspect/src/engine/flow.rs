@@ -74,6 +74,8 @@ pub struct Flow {
     pub last_heard: Instant,
     /// Totals for the audit trail.
     pub totals: FlowEnd,
+    /// When to look after a receiver from which something is due.
+    pub watch: Option<Instant>,
     /// When a SYN or RST was last questioned, or a receiver was asked for its window.
     pub challenged: Option<Instant>,
     /// Anomalies already reported for this flow, one bit each.
@@ -103,6 +105,7 @@ impl Flow {
             created: now,
             last_heard: now,
             totals: FlowEnd::default(),
+            watch: None,
             challenged: None,
             reported: 0,
         }
@@ -150,7 +153,11 @@ impl Flow {
     /// heard: the timer finds out when it fires too early.)
     #[must_use]
     pub fn due(&self) -> (Stage, bool, Option<Instant>) {
-        (self.stage, self.is_unsettled(), self.closing.as_ref().map(|closing| closing.due))
+        (
+            self.stage,
+            self.is_unsettled(),
+            self.closing.as_ref().map_or(self.watch, |closing| Some(closing.due)),
+        )
     }
 
     /// Whether both sides have said FIN and one of the two may have been lost: a stack repeats it for minutes.
