@@ -154,8 +154,9 @@ fn data<X: Matcher, M: Memory>(
         }
         Placement::Here { acked, forwarded, start } => {
             if let Some(stamps) = segment.options.timestamps {
+                let is_loose = flow.is_loose;
                 let newest = &mut flow.stream(direction).timestamp;
-                if SeqNum(*newest).ahead_of(SeqNum(stamps.value)) > 0 {
+                if SeqNum(*newest).ahead_of(SeqNum(stamps.value)) > 0 && !is_loose {
                     // It waited while younger ones passed, and its receiver would take it for a very old one.
                     edit::set_timestamp(io.pool.bytes_mut(&mut frame), &mut segment, *newest);
                     edited = true;
@@ -177,10 +178,15 @@ fn in_order<X: Matcher, M: Memory>(
     direction: Direction,
     mut segment: Segment,
     mut frame: Frame,
-    (acked, forwarded, start): (usize, usize, StreamOffset),
+    (mut acked, mut forwarded, mut start): (usize, usize, StreamOffset),
     mut edited: bool,
     io: &mut Io<'_, M>,
 ) -> Fate {
+    if flow.is_loose && start.0 >= acked as u64 {
+        // Which octets the receiver has acknowledged was not verified, so none is cut off.
+        (start, forwarded) = (StreamOffset(start.0 - acked as u64), acked + forwarded);
+        acked = 0;
+    }
     let len = usize::from(segment.payload_len);
     let mut new = len - acked - forwarded;
     let stream = &mut flow.streams[direction.index()];

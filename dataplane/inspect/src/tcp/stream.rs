@@ -6,7 +6,7 @@ use crate::unit::StreamOffset;
 
 /// One direction, from its sender to its receiver.
 ///
-/// Invariant: `acked <= next`, and every octet from `acked` to `next` is remembered.
+/// Invariant: `acked <= next`, and every octet from `acked` to `next` is remembered, or was [`Stream::carried`].
 #[derive(Debug, Default)]
 pub struct Stream {
     /// Sequence number of the octet at offset 0: the one after the SYN.
@@ -231,6 +231,39 @@ impl Stream {
             spare.reclaim(&mut self.queues);
         }
         AckEffect::Advanced
+    }
+
+    /// Whether so many octets with this sequence number continue the stream and may all leave.
+    #[must_use]
+    #[inline]
+    pub fn is_continued_by(&self, seq: u32, len: usize) -> bool {
+        seq == self.seq(self.next) && len <= usize::from(self.segment_limit) && len <= self.allowance()
+    }
+
+    /// Takes note that so many octets from `next` on were forwarded and need not be remembered, with what else their segment
+    /// said.
+    #[inline]
+    pub fn carried(&mut self, len: usize, window: u16, timestamp: Option<u32>) {
+        self.next = self.next.advance(len);
+        self.window = window;
+        if let Some(timestamp) = timestamp {
+            (self.timestamp, self.newest_timestamp) = (timestamp, timestamp);
+        }
+    }
+
+    /// Whether `ack` stands between what the receiver has acknowledged and what was forwarded.
+    #[must_use]
+    #[inline]
+    pub fn is_confirmed_by(&self, ack: u32) -> bool {
+        u64::from(self.seq(self.next).wrapping_sub(ack)) <= self.next.0 - self.acked.0
+    }
+
+    /// The receiver acknowledges `ack`, which [`Stream::is_confirmed_by`], of octets that nobody remembers, and allows `window`
+    /// (unscaled) more.
+    #[inline]
+    pub fn confirmed(&mut self, ack: u32, window: u16) {
+        self.acked = StreamOffset(self.next.0 - u64::from(self.seq(self.next).wrapping_sub(ack)));
+        self.edge = self.edge.max(StreamOffset(self.acked.0 + (u64::from(window) << self.window_shift)));
     }
 
     /// Lets go of every frame.
