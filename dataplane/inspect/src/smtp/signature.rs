@@ -342,7 +342,7 @@ fn looks_up(text: &[u8]) -> bool {
 
 /// Whether a field of this name has addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
 fn has_addresses(name: &[u8]) -> bool {
-    const FIELDS: [&[u8]; 16] = [
+    const NAMES: [&[u8]; 16] = [
         b"Apparently-To",
         b"Bcc",
         b"Cc",
@@ -360,7 +360,7 @@ fn has_addresses(name: &[u8]) -> bool {
         b"Sender",
         b"To",
     ];
-    FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Pairs of empty brackets, of which one is legal, above which 7008 sees an overflow.

@@ -82,6 +82,8 @@ pub struct Rules {
     mechanisms: Words,
     /// Verbs and keywords that are overwritten unless a class allows them.
     denied: Box<[&'static str]>,
+    /// What they begin with: [`letter`] of each.
+    denied_letters: u32,
     defences: Defences,
     groups_of_four: bool,
     wants: Wants,
@@ -127,6 +129,7 @@ impl Rules {
             }
         });
         let tests: Box<[Test]> = policy.criteria.iter().map(|criterion| criterion.test.clone()).collect();
+        let denied = denied(policy);
         let on = |row: &&Signature| policy.settings.signatures.contains(&row.id);
         let place = SIGNATURES.iter().filter(on).map(|row| row.place).max();
         let asked = policy.criteria.iter().any(|criterion| {
@@ -172,7 +175,8 @@ impl Rules {
                 }),
                 false,
             ),
-            denied: denied(policy).into(),
+            denied_letters: denied.iter().fold(0, |letters, word| letters | letter(word.as_bytes())),
+            denied: denied.into(),
             groups_of_four: policy.settings.signatures.contains(&ODD_BASE64),
             defences: policy.settings.defences.clone(),
             wants,
@@ -257,7 +261,9 @@ impl Rules {
     /// Whether a verb or keyword is overwritten unless a class allows it.
     #[must_use]
     pub fn is_denied(&self, word: &[u8]) -> bool {
-        self.denied.iter().any(|denied| denied.as_bytes().eq_ignore_ascii_case(word))
+        // Nearly every word begins with another letter.
+        self.denied_letters & letter(word) != 0
+            && self.denied.iter().any(|denied| denied.as_bytes().eq_ignore_ascii_case(word))
     }
 
     /// Octets that an AUTH line, and each line of its exchange, may have.
@@ -382,6 +388,11 @@ impl Rules {
         truth.union(&self.always);
         truth
     }
+}
+
+/// A bit for what a word begins with, the same in any case.
+fn letter(word: &[u8]) -> u32 {
+    word.first().map_or(0, |first| 1 << (first % 32))
 }
 
 fn region_of(test: &Test) -> Option<Region> {
