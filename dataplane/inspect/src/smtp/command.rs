@@ -122,6 +122,7 @@ pub struct Head {
 impl Head {
     /// Looks at a line of at most 65,535 octets, given without its CRLF.
     #[must_use]
+    #[inline]
     pub fn of(line: &[u8]) -> Self {
         let octets = Octets::of(line);
         // Nearly every line begins with four letters that are known.

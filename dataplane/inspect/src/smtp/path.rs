@@ -22,6 +22,7 @@ pub struct Place {
 /// Parameters begin behind the closing bracket, whether a blank follows or not. Where there is none, or where what stands before it looks
 /// like parameters, at the first blank: what may be a parameter for some server must be judged as one.
 #[must_use]
+#[inline]
 pub fn find(line: &[u8], verb_end: usize) -> Place {
     let behind_verb = line.get(verb_end..).unwrap_or_default();
     // Nearly every line.

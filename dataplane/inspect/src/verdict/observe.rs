@@ -60,6 +60,7 @@ impl Rules {
 
     /// A command line of `line_len` octets, CRLF included.
     #[must_use]
+    #[inline]
     pub fn command(&self, verb: &[u8], line_len: usize) -> Observation {
         let mut seen = Observation { always_asked: self.catches_all, ..Observation::default() };
         self.observe(Event::Command, &mut seen, |test, _| match test {
