@@ -67,7 +67,7 @@ pub struct Rules {
     decode: Decode,
     requires_tls: bool,
     classes: Box<[ClassRule]>,
-    /// Some class has no criteria.
+    /// Some class has no criteria, or one that always holds: it is true at whatever is asked about.
     pub(super) catches_all: bool,
     pub(super) tests: Box<[Test]>,
     pub(super) compared: Compared,
@@ -76,6 +76,7 @@ pub struct Rules {
     lasting: CriterionSet,
     connection: CriterionSet,
     regions: [CriterionSet; REGIONS.len()],
+    silent: [bool; REGIONS.len()],
     verbs: Words,
     keywords: Words,
     /// Mechanisms of AUTH.
@@ -130,6 +131,9 @@ impl Rules {
         });
         let tests: Box<[Test]> = policy.criteria.iter().map(|criterion| criterion.test.clone()).collect();
         let denied = denied(policy);
+        let regions = REGIONS.map(|region| set(&|test| region_of(test) == Some(region)));
+        let always = set(&|test| *test == Test::Always);
+        let catches_all = !always.is_empty() || policy.classes.iter().any(|class| class.criteria.is_empty());
         let on = |row: &&Signature| policy.settings.signatures.contains(&row.id);
         let place = SIGNATURES.iter().filter(on).map(|row| row.place).max();
         let asked = policy.criteria.iter().any(|criterion| {
@@ -154,11 +158,11 @@ impl Rules {
             decode: if wants.body { policy.settings.decode } else { Decode::Off },
             requires_tls: policy.settings.starttls == StartTls::Require,
             classes: classes.collect(),
-            catches_all: policy.classes.iter().any(|class| class.criteria.is_empty()),
+            catches_all,
             compared: Compared::new(&tests),
             tests,
             negated,
-            always: set(&|test| *test == Test::Always),
+            always,
             lasting: set(&|test| {
                 !matches!(
                     test,
@@ -166,7 +170,8 @@ impl Rules {
                 )
             }),
             connection: set(&|test| matches!(test, Test::RecipientInvalidCount(_))),
-            regions: REGIONS.map(|region| set(&|test| region_of(test) == Some(region))),
+            silent: regions.map(|region| !region.intersects(&negated) && !catches_all),
+            regions,
             verbs: words(policy, Place::Verb),
             keywords: words(policy, Place::Keyword),
             mechanisms: Words::new(
@@ -348,6 +353,11 @@ impl Rules {
     #[must_use]
     pub fn asks(&self, region: Region) -> bool {
         !self.region(region).is_empty()
+    }
+
+    /// Whether it makes nothing true when a scan of the region finds nothing.
+    pub(super) fn is_silent(&self, region: Region) -> bool {
+        self.silent[region as usize]
     }
 
     pub(super) fn negated_in(&self, region: Region) -> CriterionSet {
