@@ -18,17 +18,20 @@ pub enum Measure {
     Latency,
     /// What a reload costs sessions that are under way.
     Reload,
+    /// Frames of an uninspected session, beside the simplest forwarder.
+    Forwarding,
 }
 
 impl Measure {
     /// All.
-    pub const ALL: [Measure; 3] = [Measure::Wire, Measure::Latency, Measure::Reload];
+    pub const ALL: [Measure; 4] = [Measure::Wire, Measure::Forwarding, Measure::Latency, Measure::Reload];
 
     const fn word(self) -> &'static str {
         match self {
             Measure::Wire => "wire",
             Measure::Latency => "latency",
             Measure::Reload => "reload",
+            Measure::Forwarding => "forwarding",
         }
     }
 }
@@ -64,6 +67,10 @@ pub fn run(measure: Measure, scale: Scale) -> Result<Section, String> {
     command.arg(root.join("bench/network/live.py")).arg(measure.word());
     if scale.is_quick {
         command.arg("--quick");
+    }
+    // What runs inside a namespace is this program again.
+    if let Ok(program) = std::env::current_exe() {
+        command.env("POSTERN_BENCH", program);
     }
     let output = command
         .stderr(Stdio::inherit())

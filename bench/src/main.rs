@@ -4,16 +4,21 @@
 use std::alloc::System;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use bench::live::Measure;
 use bench::pipeline::{self, Scale};
 use bench::plot::Plot;
 use bench::table::Report;
 use bench::traffic::{self, Profile, Traffic};
-use bench::{flows, growth, instructions, live, loss, machine, stages, start};
+use bench::{flows, forwarder, frames, growth, instructions, live, loss, machine, stages, start, talk};
 use clap::{Args, Parser, Subcommand};
+use signal_hook::consts::SIGTERM;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 /// Counts allocations, so that a run can show that there are none per frame.
@@ -81,6 +86,37 @@ enum Command {
     /// Goodput over a network that loses and overtakes, beside a kernel bridge; as root, not part of `all`
     #[command(after_help = "Example:\n  bench/run loss --quick")]
     Loss(Common),
+    /// Frames of an uninspected session from port to port, beside the simplest AF_XDP forwarder (needs root)
+    Forwarding(Common),
+    /// Be that forwarder, until a signal
+    #[command(hide = true)]
+    Forwarder {
+        /// The two interfaces
+        #[arg(num_args = 2)]
+        ports: Vec<String>,
+    },
+    /// Send frames as fast as the kernel can
+    #[command(hide = true)]
+    Frames {
+        /// Where they leave
+        interface: String,
+        /// Octets of each
+        len: usize,
+        /// For how long
+        millis: u64,
+    },
+    /// Time round trips of NOOP while mail goes beside them
+    #[command(hide = true)]
+    Talk {
+        /// The server
+        server: SocketAddr,
+        /// Mails a second
+        rate: u32,
+        /// For how long
+        millis: u64,
+        /// Between two round trips
+        pace_micros: u64,
+    },
     /// Make a capture of mail sessions
     #[command(
         after_help = "Example:\n  bench/run traffic --profile attack --sessions 1000 --seed 7 -o attack.pcap"
@@ -123,6 +159,18 @@ fn main() -> ExitCode {
     let result = match &command {
         Command::Traffic(args) => make_traffic(args).map(|()| true),
         Command::Instructions(args) => count_instructions(args),
+        Command::Forwarder { ports } => forward(ports).map(|()| true),
+        Command::Talk { server, rate, millis, pace_micros } => {
+            let (time, pace) = (Duration::from_millis(*millis), Duration::from_micros(*pace_micros));
+            let plan = talk::Plan { server: *server, rate: *rate, time, pace };
+            let seen =
+                talk::run(&plan).and_then(|seen| serde_json::to_string(&seen).map_err(io::Error::other));
+            seen.map(|text| println!("{text}")).map(|()| true).map_err(|error| error.to_string())
+        }
+        Command::Frames { interface, len, millis } => {
+            let made = frames::run(interface, *len, Duration::from_millis(*millis));
+            made.map(|made| println!("{made}")).map(|()| true).map_err(|error| error.to_string())
+        }
         Command::All(common)
         | Command::Pipeline(common)
         | Command::Stages(common)
@@ -132,6 +180,7 @@ fn main() -> ExitCode {
         | Command::Wire(common)
         | Command::Latency(common)
         | Command::Reload(common)
+        | Command::Forwarding(common)
         | Command::Loss(common) => measure(&command, common),
     };
     match result {
@@ -175,6 +224,7 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
             Measure::Wire => matches!(command, Command::Wire(_)),
             Measure::Latency => matches!(command, Command::Latency(_)),
             Measure::Reload => matches!(command, Command::Reload(_)),
+            Measure::Forwarding => matches!(command, Command::Forwarding(_)),
         };
         if is_all || is_asked {
             report.sections.push(live::run(measure, scale)?);
@@ -211,6 +261,15 @@ fn count_instructions(args: &InstructionArgs) -> Result<bool, String> {
     let report = Report { heading: "Postern bench: instructions".into(), sections: vec![section] };
     print!("{report}");
     Ok(report.is_sound())
+}
+
+/// Forwards until SIGTERM.
+fn forward(ports: &[String]) -> Result<(), String> {
+    let [a, b] = ports else { return Err("two interfaces are needed".into()) };
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGTERM, Arc::clone(&stop)).map_err(|error| error.to_string())?;
+    let ready = || println!("ready");
+    forwarder::run([a, b], &stop, ready).map(drop).map_err(|error| error.to_string())
 }
 
 fn make_traffic(args: &TrafficArgs) -> Result<(), String> {

@@ -5,8 +5,8 @@ use std::io;
 use inspect::frame::Memory;
 
 use crate::board::{KernelCounts, PortFacts};
-use crate::port::Port;
 use crate::port::xdp::{self, Classification};
+use crate::port::{Losses, Port};
 use crate::worker::Place;
 
 /// What a gateway is built on: it has a seat for each worker and looks after its ports.
@@ -35,6 +35,8 @@ pub trait Backend {
     fn set_policy(&mut self, policy: &Classification) -> io::Result<()>;
     /// What the kernel's part did with frames.
     fn kernel(&self) -> [KernelCounts; 2];
+    /// What the kernel lost of each worker's frames at the two ports.
+    fn losses(&self) -> Vec<[Losses; 2]>;
     /// Frames and octets of the classes that the kernel decides for, by row of [`crate::edition::Editions::tops`], of which
     /// there are `count`. The kernel counts the first 255.
     fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]>;
@@ -82,6 +84,10 @@ impl Backend for xdp::Gateway {
             counts.rows().map(|(fate, count)| (fate_label(fate), count.frames, count.bytes)).collect()
         };
         self.statistics().map_or_else(|_| Default::default(), |counts| counts.each_ref().map(rows))
+    }
+
+    fn losses(&self) -> Vec<[Losses; 2]> {
+        xdp::Gateway::losses(self)
     }
 
     fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]> {

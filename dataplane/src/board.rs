@@ -15,7 +15,7 @@ use inspect::engine::{GENERATION_LIMIT, SessionState, SessionView};
 use crate::edition::{Edition, Editions, Register};
 use crate::handover::HandOverCounts;
 use crate::journal::JournalStatus;
-use crate::port::Level;
+use crate::port::{Level, Losses};
 use crate::tally::Tally;
 
 /// Upper ends of the burst histogram's buckets, in nanoseconds; the last bucket has none.
@@ -230,6 +230,8 @@ pub struct Board {
     pub journal: Arc<JournalStatus>,
     /// What the kernel's part of the gateway did with frames, for both ports.
     kernel: Mutex<[KernelCounts; 2]>,
+    /// What it lost of each worker's frames at the two ports.
+    losses: Mutex<Vec<[Losses; 2]>>,
     /// Frames and octets of the classes that it decides for, by row of [`Editions::tops`].
     kernel_classes: Mutex<Vec<[u64; 2]>>,
     /// What the ports turned out to be.
@@ -261,6 +263,7 @@ impl Board {
             port_restarts: AtomicU64::new(0),
             journal,
             kernel: Mutex::default(),
+            losses: Mutex::default(),
             kernel_classes: Mutex::default(),
             port_facts: Mutex::default(),
             workers: (0..worker_count).map(|_| Mutex::new(WorkerState::new(&editions))).collect(),
@@ -300,14 +303,23 @@ impl Board {
         }
     }
 
-    /// The state that each worker last published.
+    /// The state that each worker last published, with what the kernel lost of its frames.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerState> {
         // A poisoned lock: a worker died while it copied. Its numbers are still the best there are.
-        self.workers
-            .iter()
-            .map(|place| place.lock().unwrap_or_else(PoisonError::into_inner).clone())
-            .collect()
+        let states =
+            self.workers.iter().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let mut states: Vec<_> = states.collect();
+        let losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        for (state, losses) in states.iter_mut().zip(&*losses) {
+            state.totals.levels = std::array::from_fn(|port| state.totals.levels[port].with(&losses[port]));
+        }
+        states
+    }
+
+    /// Takes over what the kernel lost of each worker's frames.
+    pub fn set_losses(&self, losses: Vec<[Losses; 2]>) {
+        *self.losses.lock().unwrap_or_else(PoisonError::into_inner) = losses;
     }
 
     /// What the kernel's part did when somebody last asked it.

@@ -296,6 +296,7 @@ mod tests {
     use crate::config::RunArgs;
     use crate::control::{Question, Topic, ask};
     use crate::journal::sample;
+    use crate::port::Losses;
     use crate::port::memory::MemoryPort;
     use crate::worker::Place;
     use inspect::frame::VecMemory;
@@ -347,6 +348,9 @@ mod tests {
         }
         fn kernel(&self) -> [KernelCounts; 2] {
             [vec![("bridged", 1, 60)], Vec::new()]
+        }
+        fn losses(&self) -> Vec<[Losses; 2]> {
+            vec![[Losses { rx_lost: 3, tx_refused: 0 }, Losses::default()]]
         }
         fn kernel_classes(&self, count: usize) -> Vec<[u64; 2]> {
             vec![[0; 2]; count]

@@ -5,7 +5,6 @@
 //! outside the hot loop.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -17,7 +16,6 @@ use inspect::engine::{SessionState as State, SessionView};
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::board::{Board, Headcount, MatcherState, Totals, WorkerState};
 use crate::edition::Editions;
@@ -34,8 +32,6 @@ const TICK: Duration = Duration::from_millis(1);
 const PUBLISH: Duration = Duration::from_millis(100);
 /// How long an ending session must have been silent before a stopping worker gives it up.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long an idle worker sleeps where a port has nothing to wait for.
-const NAP: Duration = Duration::from_micros(50);
 
 /// What all workers are asked to do.
 #[derive(Debug, Default)]
@@ -308,15 +304,7 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         self.state.totals.sleeps += 1;
         let limit = if self.engine.counters().flows_active == 0 { PUBLISH } else { TICK };
         let bell = self.handover.as_ref().map(|handover| handover.bell());
-        let result = match [self.ports[0].ready(), self.ports[1].ready()] {
-            [Some(a), Some(b)] => wait_for([a, b, bell.unwrap_or(a)], limit),
-            // One port is away; look soon whether it is back.
-            [Some(only), None] | [None, Some(only)] => wait_for([only, only, bell.unwrap_or(only)], TICK),
-            [None, None] => {
-                std::thread::sleep(NAP);
-                Ok(())
-            }
-        };
+        let result = P::wait(self.ports.each_ref(), bell, limit);
         if let Some(handover) = &mut self.handover {
             handover.get_up();
         }
@@ -434,17 +422,6 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 self.sleep()?;
             }
         }
-    }
-}
-
-/// Waits until one of the descriptors is readable, at most `limit`.
-fn wait_for(ready: [BorrowedFd<'_>; 3], limit: Duration) -> io::Result<()> {
-    let mut descriptors = ready.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
-    match poll(&mut descriptors, Some(&limit)) {
-        // A signal: look again.
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -31,5 +31,5 @@ mod sys;
 mod umem;
 
 pub use error::Error;
-pub use socket::{Received, Socket, SocketConfig, Statistics, Stray, Transfer, Wake};
+pub use socket::{Meter, Received, Socket, SocketConfig, Statistics, Stray, Transfer, Wake, wait};
 pub use umem::{Chunk, Umem, View};

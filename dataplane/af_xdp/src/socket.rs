@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use libc::c_int;
 
@@ -106,9 +107,54 @@ pub struct Socket {
     umem: Arc<Umem>,
     id: u32,
     zero_copy: bool,
-    /// An epoll instance that watches the socket; see [`Socket::ready`].
-    watch: OwnedFd,
-    fd: OwnedFd,
+    /// Number of the descriptor in `meter`, which is open as long as this value lives.
+    raw: c_int,
+    meter: Meter,
+}
+
+/// Reads what the kernel counts for a socket, from whatever thread, so that the one that moves frames need not. It does not
+/// keep the socket open; of one that was closed it knows the last numbers.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<Mutex<Handle>>);
+
+#[derive(Debug)]
+enum Handle {
+    Open(OwnedFd),
+    Closed(Statistics),
+}
+
+impl Meter {
+    /// What the kernel has counted. A system call while the socket is open.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn statistics(&self) -> Result<Statistics, Error> {
+        // The lock is held over the call: the socket does not close meanwhile.
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Handle::Open(fd) => statistics(fd.as_fd()),
+            Handle::Closed(last) => Ok(*last),
+        }
+    }
+
+    /// Closes the socket.
+    fn close(&self) {
+        let mut handle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Handle::Open(fd) = &*handle {
+            *handle = Handle::Closed(statistics(fd.as_fd()).unwrap_or_default());
+        }
+    }
+}
+
+fn statistics(fd: BorrowedFd<'_>) -> Result<Statistics, Error> {
+    let raw: libc::xdp_statistics = sys::get(fd, libc::XDP_STATISTICS, "get statistics")?;
+    Ok(Statistics {
+        rx_dropped: raw.rx_dropped,
+        rx_invalid_descs: raw.rx_invalid_descs,
+        tx_invalid_descs: raw.tx_invalid_descs,
+        rx_ring_full: raw.rx_ring_full,
+        fill_ring_empty: raw.rx_fill_ring_empty_descs,
+        tx_ring_empty: raw.tx_ring_empty_descs,
+    })
 }
 
 impl Socket {
@@ -156,15 +202,15 @@ impl Socket {
         sys::bind(fd.as_fd(), config, sharing)?;
         let options: libc::xdp_options = sys::get(fd.as_fd(), libc::XDP_OPTIONS, "get options")?;
         let zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
-        let watch = sys::watch(fd.as_fd())?;
-        Ok(Self { rx, tx, fill, completion, umem: Arc::clone(umem), id: fresh_id(), zero_copy, watch, fd })
+        let (raw, umem, id) = (fd.as_raw_fd(), Arc::clone(umem), fresh_id());
+        let meter = Meter(Arc::new(Mutex::new(Handle::Open(fd))));
+        Ok(Self { rx, tx, fill, completion, umem, id, zero_copy, raw, meter })
     }
 
-    /// Becomes readable when frames have been received. It is not the socket itself but an epoll instance that
-    /// watches it: a duplicate of this one does not keep the socket alive, as [`Socket::close`] needs.
+    /// For whoever wants to know what the kernel counts for this socket.
     #[must_use]
-    pub fn ready(&self) -> BorrowedFd<'_> {
-        self.watch.as_fd()
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// Whether the driver reads and writes the umem itself.
@@ -286,22 +332,6 @@ impl Socket {
         self.completion.release();
     }
 
-    /// What the kernel has counted. A system call.
-    ///
-    /// # Errors
-    /// When the kernel does not say.
-    pub fn statistics(&self) -> Result<Statistics, Error> {
-        let raw: libc::xdp_statistics = sys::get(self.fd.as_fd(), libc::XDP_STATISTICS, "get statistics")?;
-        Ok(Statistics {
-            rx_dropped: raw.rx_dropped,
-            rx_invalid_descs: raw.rx_invalid_descs,
-            tx_invalid_descs: raw.tx_invalid_descs,
-            rx_ring_full: raw.rx_ring_full,
-            fill_ring_empty: raw.rx_fill_ring_empty_descs,
-            tx_ring_empty: raw.tx_ring_empty_descs,
-        })
-    }
-
     /// Closes the socket and takes every chunk back that was lent through it; they are owned by `view`
     /// again and returned.
     ///
@@ -313,7 +343,8 @@ impl Socket {
         let id = self.id;
         // Closing waits until no frame is being received into the socket any more (`xsk_unbind_dev` calls
         // `synchronize_net`; a zero-copy driver is stopped by `xp_clear_dev`). Nobody else has this descriptor: it
-        // is never duplicated and does not survive `exec`. Only then are the chunks ours.
+        // is never duplicated, a meter uses it only under the lock that closing takes, and it does not survive `exec`.
+        // Only then are the chunks ours.
         drop(self);
         let lent: Vec<u32> = view.lent_to(id).collect();
         for chunk in &lent {
@@ -327,7 +358,43 @@ impl Socket {
     }
 
     fn raw(&self) -> c_int {
-        self.fd.as_raw_fd()
+        self.raw
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.meter.close();
+    }
+}
+
+/// Waits until a frame has come to one of `sockets` or `bell` is readable, at most `limit`; a signal ends it, too. In copy mode
+/// the kernel first transmits what is queued (`xsk_poll`).
+///
+/// # Errors
+/// When the kernel cannot wait: no memory.
+pub fn wait(
+    sockets: [Option<&Socket>; 2],
+    bell: Option<BorrowedFd<'_>>,
+    limit: Duration,
+) -> Result<(), Error> {
+    let [a, b] = sockets.map(|socket| socket.map_or(-1, Socket::raw));
+    let bell = bell.map_or(-1, |bell| bell.as_raw_fd());
+    // A negative descriptor is passed over.
+    let mut events = [a, b, bell].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    let limit = libc::timespec {
+        tv_sec: limit.as_secs() as libc::time_t,
+        tv_nsec: libc::c_long::from(limit.subsec_nanos() as i32),
+    };
+    // SAFETY: addresses of values on this stack, with the number of events; no signal mask.
+    let result = unsafe {
+        libc::ppoll(events.as_mut_ptr(), events.len() as libc::nfds_t, &raw const limit, ptr::null())
+    };
+    let error = io::Error::last_os_error();
+    if result >= 0 || error.kind() == io::ErrorKind::Interrupted {
+        Ok(())
+    } else {
+        Err(Error::new("wait for frames", error))
     }
 }
 

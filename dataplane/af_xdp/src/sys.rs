@@ -107,19 +107,3 @@ pub(crate) fn get<T: Copy>(fd: BorrowedFd<'_>, option: c_int, step: &'static str
     // SAFETY: integers only, so any bits are a value; zeroed and then written by the kernel.
     Ok(unsafe { value.assume_init() })
 }
-
-/// An epoll instance that is readable when the socket is.
-pub(crate) fn watch(socket: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
-    const STEP: &str = "watch socket";
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-    if fd < 0 {
-        return Err(Error::last(STEP));
-    }
-    // SAFETY: a descriptor that was just made and that nobody else has.
-    let watch = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-    // SAFETY: address of one value on this stack.
-    let result = unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event) };
-    if result == 0 { Ok(watch) } else { Err(Error::last(STEP)) }
-}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 
@@ -84,9 +85,10 @@ impl<M: Memory, P: Port<M>> Port<M> for FaultPort<P> {
         self.inner.flush(pool)
     }
 
-    fn ready(&self) -> Option<BorrowedFd<'_>> {
+    fn wait(ports: [&Self; 2], bell: Option<BorrowedFd<'_>>, limit: Duration) -> io::Result<()> {
         // A held frame must not wait for a wake-up that may never come.
-        if self.held.is_some() { None } else { self.inner.ready() }
+        let limit = if ports.iter().any(|port| port.held.is_some()) { Duration::ZERO } else { limit };
+        P::wait(ports.map(|port| &port.inner), bell, limit)
     }
 
     fn level(&self) -> Level {

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use inspect::frame::{Frame, Memory, Pool, Sealed};
 
@@ -16,6 +17,9 @@ pub mod pcap;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod xdp;
+
+/// How long a worker sleeps where a port has nothing to wait for.
+const NAP: Duration = Duration::from_micros(50);
 
 /// One side of the gateway, as one worker sees it (a queue of a NIC, a capture, memory).
 pub trait Port<M: Memory> {
@@ -38,13 +42,17 @@ pub trait Port<M: Memory> {
     /// When the port is gone.
     fn flush(&mut self, pool: &mut Pool<M>) -> io::Result<()>;
 
-    /// What becomes readable when frames have come, for a worker that has nothing to do. `None` where
-    /// there is nothing to wait for; the worker then looks again after a short sleep.
-    fn ready(&self) -> Option<BorrowedFd<'_>> {
-        None
+    /// Waits until frames have come to one of a worker's ports or `bell` is readable, at most `limit`: for a worker that has
+    /// nothing to do. Where there is nothing to wait for it is a short sleep.
+    ///
+    /// # Errors
+    /// When that cannot be.
+    fn wait(_ports: [&Self; 2], _bell: Option<BorrowedFd<'_>>, limit: Duration) -> io::Result<()> {
+        std::thread::sleep(limit.min(NAP));
+        Ok(())
     }
 
-    /// How full it is and what it lost, for metrics; called about ten times a second.
+    /// How full it is and what it lost, for metrics; called about ten times a second, so it asks nobody.
     fn level(&self) -> Level {
         Level::default()
     }
@@ -63,4 +71,22 @@ pub struct Level {
     pub tx_refused: u64,
     /// System calls made to wake the kernel up.
     pub wakeups: u64,
+}
+
+impl Level {
+    /// The same with what the kernel lost besides.
+    #[must_use]
+    pub fn with(self, losses: &Losses) -> Self {
+        let (rx_lost, tx_refused) = (self.rx_lost + losses.rx_lost, self.tx_refused + losses.tx_refused);
+        Self { rx_lost, tx_refused, ..self }
+    }
+}
+
+/// What the kernel lost of one worker's frames at one port since the start. To ask for it is a system call, so no worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Losses {
+    /// Frames lost because the receive ring was full or no chunk was there to receive into.
+    pub rx_lost: u64,
+    /// Frames refused for transmission.
+    pub tx_refused: u64,
 }

@@ -7,7 +7,7 @@
 //!    │     └─ open() -> (Pool<UmemMemory>, [XdpPort; 2])      stay there
 //!    ├─ notices() , ports()       what to tell the administrator about the start
 //!    ├─ set_policy(..)            a new artifact: every frame is judged by one policy or the other
-//!    ├─ statistics()              what the XDP program counted
+//!    ├─ statistics(), losses()    what the XDP program counted, what the sockets lost
 //!    └─ tend() -> Vec<Notice>     about once a second: ports that went and came back
 //! drop(Gateway)                   after the workers: the program is taken off, nothing is left
 //! ```
@@ -23,6 +23,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use af_xdp::{Received, Socket, View, Wake};
 use inspect::frame::{Frame, Memory, Pool, Sealed, Shared};
@@ -47,6 +48,9 @@ pub const UMEM_HEADROOM: u32 = 256;
 
 /// Chunks that are put into the fill ring at once, so that its counter is not touched for each frame.
 const FILL_BATCH: u32 = 64;
+
+/// How long a worker waits at most while the interface of a port is away: it may be back.
+const AWAY: Duration = Duration::from_millis(1);
 
 /// Octets of an Ethernet header; no driver transmits less.
 const SHORTEST: usize = 14;
@@ -190,8 +194,6 @@ impl Shared for UmemMemory {
 /// What a port counted since its start, sockets that were closed included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PortStatistics {
-    /// What the kernel counted.
-    pub kernel: af_xdp::Statistics,
     /// Frames received.
     pub received: u64,
     /// Frames that have left (or were lost by the driver: the kernel does not say).
@@ -244,14 +246,10 @@ impl XdpPort {
         }
     }
 
-    /// What was counted. A system call.
+    /// What was counted.
     #[must_use]
     pub fn statistics(&self) -> PortStatistics {
-        let mut statistics = self.statistics;
-        if let Some(kernel) = self.socket.as_ref().and_then(|socket| socket.statistics().ok()) {
-            add(&mut statistics.kernel, &kernel);
-        }
-        statistics
+        self.statistics
     }
 
     /// Lends chunks to the kernel as long as the pool has more than its reserve.
@@ -319,9 +317,6 @@ impl XdpPort {
     #[cold]
     fn close(&mut self, pool: &mut Pool<UmemMemory>) {
         let Some(socket) = self.socket.take() else { return };
-        if let Ok(kernel) = socket.statistics() {
-            add(&mut self.statistics.kernel, &kernel);
-        }
         for chunk in socket.close(&mut pool.memory_mut().0) {
             pool.give_back(chunk);
         }
@@ -331,15 +326,6 @@ impl XdpPort {
         self.statistics.lent = 0;
         self.statistics.lost += 1;
     }
-}
-
-fn add(total: &mut af_xdp::Statistics, more: &af_xdp::Statistics) {
-    total.rx_dropped += more.rx_dropped;
-    total.rx_invalid_descs += more.rx_invalid_descs;
-    total.tx_invalid_descs += more.tx_invalid_descs;
-    total.rx_ring_full += more.rx_ring_full;
-    total.fill_ring_empty += more.fill_ring_empty;
-    total.tx_ring_empty += more.tx_ring_empty;
 }
 
 impl Port<UmemMemory> for XdpPort {
@@ -416,21 +402,20 @@ impl Port<UmemMemory> for XdpPort {
         Ok(())
     }
 
-    /// `None` while the interface is gone.
-    fn ready(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(Socket::ready)
+    fn wait(ports: [&Self; 2], bell: Option<BorrowedFd<'_>>, limit: Duration) -> io::Result<()> {
+        let sockets = ports.map(|port| port.socket.as_ref());
+        let limit = if sockets.iter().all(Option::is_some) { limit } else { limit.min(AWAY) };
+        Ok(af_xdp::wait(sockets, bell, limit)?)
     }
 
-    /// A system call.
+    /// What the kernel lost is not in it: see [`Gateway::losses`].
     fn level(&self) -> Level {
-        let statistics = self.statistics();
-        let kernel = statistics.kernel;
+        let statistics = &self.statistics;
         Level {
             tx_queued: u64::from(statistics.in_flight),
             fill_queued: u64::from(statistics.lent),
-            // A frame for which there is no chunk counts as dropped, too (`__xsk_rcv`).
-            rx_lost: kernel.rx_dropped + kernel.rx_ring_full,
-            tx_refused: kernel.tx_invalid_descs + statistics.too_short,
+            rx_lost: 0,
+            tx_refused: statistics.too_short,
             wakeups: statistics.tx_wakeups + statistics.rx_wakeups,
         }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use af_xdp::interface::{Facts, Interface, Promiscuous};
-use af_xdp::{Socket, Transfer, Umem, View};
+use af_xdp::{Meter, Socket, Transfer, Umem, View};
 use inspect::flow::owner::Owners;
 use inspect::unit::PortId;
 
@@ -16,6 +16,7 @@ use super::program::{Count, Counts, Program};
 use super::slot::{Change, Slot};
 use super::{Mode, OnFailure, Steering, UmemMemory, WantedMode, XdpConfig, XdpPort};
 use crate::handover::{Exchange, HandOver, HandOverConfig, Member, members};
+use crate::port::Losses;
 use crate::random::random_key;
 use crate::worker::Place;
 
@@ -96,6 +97,8 @@ struct Side {
     info: PortInfo,
     /// By worker.
     slots: Vec<Arc<Slot>>,
+    /// By worker: the socket there is or was last, and what those before it lost.
+    meters: Vec<(Meter, Losses)>,
     /// What last stood in the way of taking it back, so that it is said once.
     trouble: Option<String>,
 }
@@ -193,8 +196,14 @@ impl Gateway {
             seats.push(Some(Seat { view, sockets, slots: own, ring_len, reserve, burst, member }));
         }
 
+        let meters = PortId::ALL.map(|id| {
+            let sockets = seats.iter().flatten().map(|seat| &seat.sockets[id.index()]);
+            sockets.map(|socket| (socket.meter(), Losses::default())).collect::<Vec<_>>()
+        });
         let mut sides = Vec::new();
-        for ((id, (interface, facts)), slots) in PortId::ALL.into_iter().zip(found).zip(slots) {
+        for (((id, (interface, facts)), slots), meters) in
+            PortId::ALL.into_iter().zip(found).zip(slots).zip(meters)
+        {
             let zero_copy = seats.iter().flatten().any(|seat| seat.sockets[id.index()].is_zero_copy());
             let attached = attach(&mut program, id, interface, config, pins.as_ref(), &mut notices)?;
             let mode = attached.attachment.mode();
@@ -212,7 +221,7 @@ impl Gateway {
                 mtu: facts.mtu,
                 driver: facts.driver,
             };
-            sides.push(Side { id, name, attached: Some(attached), info, slots, trouble: None });
+            sides.push(Side { id, name, attached: Some(attached), info, slots, meters, trouble: None });
         }
         let sides =
             <[Side; 2]>::try_from(sides).unwrap_or_else(|_| unreachable!("two interfaces were given"));
@@ -258,6 +267,18 @@ impl Gateway {
     /// When the kernel does not say.
     pub fn statistics(&self) -> io::Result<[Counts; 2]> {
         Ok([self.program.counts(PortId::A)?, self.program.counts(PortId::B)?])
+    }
+
+    /// What the kernel lost of each worker's frames at the two ports, since the start.
+    #[must_use]
+    pub fn losses(&self) -> Vec<[Losses; 2]> {
+        let of = |side: &Side, worker: usize| {
+            let (meter, before) = &side.meters[worker];
+            lost(meter, before)
+        };
+        (0..self.sides[0].meters.len())
+            .map(|worker| self.sides.each_ref().map(|side| of(side, worker)))
+            .collect()
     }
 
     /// Looks after the ports; to be called about once a second. A port whose interface went is given up, and taken back
@@ -327,7 +348,9 @@ impl Gateway {
         side.info.zero_copy = sockets.iter().any(Socket::is_zero_copy);
         (side.info.mtu, side.info.driver) = (facts.mtu, facts.driver);
         side.attached = Some(attached);
-        for (slot, socket) in side.slots.iter().zip(sockets) {
+        for ((slot, (meter, before)), socket) in side.slots.iter().zip(&mut side.meters).zip(sockets) {
+            *before = lost(meter, before);
+            *meter = socket.meter();
             slot.put(Change::Back(Box::new(socket)));
         }
         Ok(())
@@ -341,6 +364,16 @@ impl Side {
         for slot in &self.slots {
             slot.put(Change::Gone);
         }
+    }
+}
+
+/// What the kernel lost of a socket's frames, on top of `before`.
+fn lost(meter: &Meter, before: &Losses) -> Losses {
+    let kernel = meter.statistics().unwrap_or_default();
+    Losses {
+        // A frame for which there is no chunk counts as dropped, too (`__xsk_rcv`).
+        rx_lost: before.rx_lost + kernel.rx_dropped + kernel.rx_ring_full,
+        tx_refused: before.tx_refused + kernel.tx_invalid_descs,
     }
 }
 

@@ -199,6 +199,9 @@ impl<X: Matcher> Judge<'_, X> {
     }
 
     fn found_in_text(&mut self, hits: &CriterionSet) {
+        if hits.is_empty() {
+            return;
+        }
         self.counters.scan_hits += hits.iter().count() as u64;
         // A pattern is found again wherever it ends again; that is no news.
         let mut news = *hits;
