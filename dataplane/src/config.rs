@@ -78,8 +78,8 @@ socket, 2 on wrong usage.";
 fn run_help() -> String {
     format!(
         "{RUN_EXAMPLE}\n\nThe file of --config is TOML. It may hold the options above under their names (`policy`, `ports`, \
-         `workers`, `cores`, `mode`, `steering`, `on_failure`, `unknown_sessions`, `checksum`, `metrics`, `control`, \
-         `events`, `syslog`, `drain_seconds`); what the command line says counts. Its limits, with their \
+         `workers`, `cores`, `mode`, `steering`, `on_failure`, `unknown_sessions`, `uninspected_sessions`, `checksum`, \
+         `metrics`, `control`, `events`, `syslog`, `drain_seconds`); what the command line says counts. Its limits, with their \
          defaults:\n\n{}",
         documentation()
     )
@@ -114,6 +114,10 @@ pub struct RunArgs {
     /// What becomes of sessions that began before the gateway did: dropped, or passed uninspected [default: drop]
     #[arg(long, value_enum)]
     pub unknown_sessions: Option<UnknownSessions>,
+    /// What becomes of segments of pinholes and behind STARTTLS: passed as they are, or put in order, verified and made
+    /// consistent as those of inspected sessions [default: pass]
+    #[arg(long, value_enum)]
+    pub uninspected_sessions: Option<UninspectedSessions>,
     /// Whether received checksums are verified or taken as right [default: verify]
     #[arg(long, value_enum)]
     pub checksum: Option<Checksum>,
@@ -277,6 +281,17 @@ pub enum UnknownSessions {
     Pass,
 }
 
+/// What becomes of the segments of sessions that are not inspected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum UninspectedSessions {
+    /// Those that continue their stream and have nothing odd pass as they are
+    #[default]
+    Pass,
+    /// They are verified, put in order and made consistent, at the cost of inspected ones
+    Normalize,
+}
+
 /// What is done with received checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
@@ -351,6 +366,7 @@ struct File {
     steering: Option<Steering>,
     on_failure: Option<OnFailure>,
     unknown_sessions: Option<UnknownSessions>,
+    uninspected_sessions: Option<UninspectedSessions>,
     checksum: Option<Checksum>,
     metrics: Option<String>,
     control: Option<PathBuf>,
@@ -379,6 +395,8 @@ pub struct RunConfig {
     pub on_failure: OnFailure,
     /// What becomes of sessions that began before the gateway did.
     pub unknown_sessions: UnknownSessions,
+    /// What becomes of the segments of sessions that are not inspected.
+    pub uninspected_sessions: UninspectedSessions,
     /// What is done with received checksums.
     pub checksum: Checksum,
     /// Address of the metrics page.
@@ -430,6 +448,7 @@ impl RunConfig {
             steering: args.steering.or(file.steering).unwrap_or_default(),
             on_failure: args.on_failure.or(file.on_failure).unwrap_or_default(),
             unknown_sessions: args.unknown_sessions.or(file.unknown_sessions).unwrap_or_default(),
+            uninspected_sessions: args.uninspected_sessions.or(file.uninspected_sessions).unwrap_or_default(),
             checksum: args.checksum.or(file.checksum).unwrap_or_default(),
             metrics: match (args.metrics, file.metrics) {
                 (None, Some(text)) => {
@@ -479,8 +498,8 @@ mod tests {
         for (name, options) in [
             (
                 "run",
-                "--policy --port --workers --cores --mode --steering --on-failure --unknown-sessions --checksum --metrics \
-                 --control --events --syslog --drain-seconds --config",
+                "--policy --port --workers --cores --mode --steering --on-failure --unknown-sessions --uninspected-sessions \
+                 --checksum --metrics --control --events --syslog --drain-seconds --config",
             ),
             ("replay", "--policy --in --out --events --zone --checksum"),
             ("show", "--control --json policy interfaces sessions zone-pair statistics all"),
@@ -510,6 +529,7 @@ mod tests {
         assert_eq!(config.worker_count, 1);
         assert_eq!((config.mode, config.on_failure, config.checksum), Default::default());
         assert_eq!(config.unknown_sessions, UnknownSessions::Drop);
+        assert_eq!(config.uninspected_sessions, UninspectedSessions::Pass);
         assert_eq!(config.control, Path::new("/run/postern.sock"));
         assert_eq!(config.drain, Duration::from_secs(10));
         assert_eq!(config.limits, Limits::default());

@@ -7,12 +7,12 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use inspect::engine::{Config, Engine, GENERATION_LIMIT, Pickup};
+use inspect::engine::{Config, Engine, GENERATION_LIMIT, Pickup, Uninspected};
 use sd_notify::NotifyState;
 
 use crate::backend::Backend;
 use crate::board::Board;
-use crate::config::{Checksum, RunConfig, UnknownSessions};
+use crate::config::{Checksum, RunConfig, UninspectedSessions, UnknownSessions};
 use crate::gate::Gate;
 use crate::gateway::{LOOK, TEND, say};
 use crate::journal::ChannelSink;
@@ -278,6 +278,10 @@ impl Crew<'_> {
             pickup: match self.config.unknown_sessions {
                 UnknownSessions::Drop => Pickup::Drop,
                 UnknownSessions::Pass => Pickup::Pass,
+            },
+            uninspected: match self.config.uninspected_sessions {
+                UninspectedSessions::Pass => Uninspected::Pass,
+                UninspectedSessions::Normalize => Uninspected::Normalize,
             },
             flow_id_start: number as u64 + 1,
             flow_id_step: u64::from(self.config.worker_count),

@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::ast::{Name, Text};
+use crate::ast::{Name, Set, Text};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::source::Span;
@@ -206,9 +206,23 @@ impl<'a, 'd> Cursor<'a, 'd> {
         }
     }
 
+    /// Takes one of some keywords, and gives what it stands for.
+    pub fn choice<T: Copy>(&mut self, choices: &[(&'static str, T)]) -> Option<T> {
+        let keywords: Vec<_> = choices.iter().map(|choice| choice.0).collect();
+        let keyword = self.keyword(&keywords)?;
+        choices.iter().find(|choice| choice.0 == keyword).map(|choice| choice.1)
+    }
+
     /// Takes `on` or `off`.
     pub fn switch(&mut self) -> Option<bool> {
-        Some(self.keyword(&["on", "off"])? == "on")
+        self.choice(&[("on", true), ("off", false)])
+    }
+
+    /// Takes the last words of a line: what `read` takes, and nothing behind it.
+    pub fn last<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Set<T>> {
+        let value = read(self)?;
+        self.finish()?;
+        Some(Set { value, span: self.taken() })
     }
 
     /// Takes the rest of the line as it stands, `!` included.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use artifact::model::{Form, Policy};
 use artifact::smtp::{Base, SmtpPolicy};
-use inspect::engine::{Config, Engine};
+use inspect::engine::{Config, Engine, Uninspected};
 use inspect::frame::{Pool, VecMemory};
 use inspect::scan::NoPatterns;
 use inspect::unit::{Instant, PortId};
@@ -70,8 +70,15 @@ fn all_receivers(isn: u32) -> Vec<Receiver> {
 impl Stage {
     fn new(inspected: bool) -> Self {
         let ports = [Some(0), Some(1)];
-        let config =
-            Config { ports, flow_limit: 16, low_water: 16, held_per_stream: 32, ..Config::default() };
+        // A pinhole is put in order too: any octets can be said in it.
+        let config = Config {
+            ports,
+            flow_limit: 16,
+            low_water: 16,
+            held_per_stream: 32,
+            uninspected: Uninspected::Normalize,
+            ..Config::default()
+        };
         Self {
             engine: Engine::new(Arc::new(policy(inspected)), NoPatterns, config),
             pool: VecMemory::pool(CHUNKS, 2048),
@@ -428,6 +435,7 @@ fn five_gib_go_through_one_connection() {
         flow_limit: 16,
         low_water: 1,
         verify_checksums: false,
+        uninspected: Uninspected::Normalize,
         ..Config::default()
     };
     let mut engine = Engine::new(Arc::new(policy(false)), NoPatterns, config);

@@ -69,40 +69,30 @@ fn read(defences: &mut Defences, command: &str, negated: bool, cursor: &mut Curs
                 _ => defences.synchronization = default.synchronization,
             }
         }
-        "auth-line-limit" => {
-            let value = cursor.number("the number of octets", 512..=65_535)?;
-            cursor.finish()?;
-            defences.auth_line_limit = value as u32;
-        }
         "auth" => {
-            let tls = cursor.keyword(&["allow", "require-tls"])? == "require-tls";
-            cursor.finish()?;
-            defences.auth = if tls { Auth::RequireTls } else { Auth::Allow };
+            let choices = [("allow", Auth::Allow), ("require-tls", Auth::RequireTls)];
+            defences.auth = cursor.last(|cursor| cursor.choice(&choices))?.value;
+        }
+        "auth-line-limit" => {
+            let read = |cursor: &mut Cursor<'_, '_>| cursor.number("the number of octets", 512..=65_535);
+            defences.auth_line_limit = cursor.last(read)?.value as u32;
         }
         "eight-bit" => {
-            let allow = cursor.keyword(&["allow", "smtputf8"])? == "allow";
-            cursor.finish()?;
-            defences.eight_bit = if allow { EightBit::Allow } else { EightBit::Smtputf8 };
+            let choices = [("allow", EightBit::Allow), ("smtputf8", EightBit::Smtputf8)];
+            defences.eight_bit = cursor.last(|cursor| cursor.choice(&choices))?.value;
         }
         "relay-probes" => {
-            let value = match cursor.keyword(&["allow", "log", "refuse"])? {
-                "allow" => RelayProbes::Allow,
-                "refuse" => RelayProbes::Refuse,
-                _ => RelayProbes::Log,
-            };
-            cursor.finish()?;
-            defences.relay_probes = value;
+            let choices =
+                [("allow", RelayProbes::Allow), ("log", RelayProbes::Log), ("refuse", RelayProbes::Refuse)];
+            defences.relay_probes = cursor.last(|cursor| cursor.choice(&choices))?.value;
         }
         "sasl-layers" => {
-            let opaque = cursor.keyword(&["mask", "opaque"])? == "opaque";
-            cursor.finish()?;
-            defences.sasl_layers = if opaque { SaslLayers::Opaque } else { SaslLayers::Mask };
+            let choices = [("mask", SaslLayers::Mask), ("opaque", SaslLayers::Opaque)];
+            defences.sasl_layers = cursor.last(|cursor| cursor.choice(&choices))?.value;
         }
         _ => {
-            let strict = cursor.keyword(&["lenient", "strict"])? == "strict";
-            cursor.finish()?;
-            defences.synchronization =
-                if strict { Synchronization::Strict } else { Synchronization::Lenient };
+            let choices = [("lenient", Synchronization::Lenient), ("strict", Synchronization::Strict)];
+            defences.synchronization = cursor.last(|cursor| cursor.choice(&choices))?.value;
         }
     }
     Some(())

@@ -16,6 +16,19 @@ use crate::diagnostic::Diagnostic;
 /// Octets; the range of `max-data` and of the timeouts of `ip inspect name` is not documented, this is ours.
 pub(super) const MAX_DATA: std::ops::RangeInclusive<u64> = 1..=1_000_000_000_000;
 
+const BASES: [(&str, Base); 3] = [("esmtp", Base::Esmtp), ("none", Base::None), ("smtp", Base::Smtp)];
+const CHUNKINGS: [(&str, Chunking); 2] = [("allow", Chunking::Allow), ("mask", Chunking::Mask)];
+const DECODES: [(&str, Decode); 4] = [
+    ("base64", Decode::Base64),
+    ("both", Decode::Both),
+    ("off", Decode::Off),
+    ("quoted-printable", Decode::QuotedPrintable),
+];
+const ENDS_OF_DATA: [(&str, EndOfData); 3] =
+    [("eod", EndOfData::Eod), ("off", EndOfData::Off), ("strict", EndOfData::Strict)];
+const STARTTLS: [(&str, StartTls); 3] =
+    [("allow", StartTls::Allow), ("mask", StartTls::Mask), ("require", StartTls::Require)];
+
 impl Parser {
     pub(super) fn policy_map(&mut self, negated: bool, cursor: &mut Cursor<'_, '_>) -> Option<()> {
         cursor.keywords(&["type", "inspect"])?;
@@ -163,67 +176,24 @@ impl Parser {
             return Some(());
         }
         match command {
-            "base" => {
-                let value = match cursor.keyword(&["esmtp", "none", "smtp"])? {
-                    "esmtp" => Base::Esmtp,
-                    "smtp" => Base::Smtp,
-                    _ => Base::None,
-                };
-                cursor.finish()?;
-                parameters.base = Some(Set { value, span: cursor.taken() });
-            }
-            "chunking" => {
-                let allowed = cursor.keyword(&["allow", "mask"])? == "allow";
-                cursor.finish()?;
-                let value = if allowed { Chunking::Allow } else { Chunking::Mask };
-                parameters.chunking = Some(Set { value, span: cursor.taken() });
-            }
-            "decode" => {
-                let value = match cursor.keyword(&["base64", "both", "off", "quoted-printable"])? {
-                    "base64" => Decode::Base64,
-                    "quoted-printable" => Decode::QuotedPrintable,
-                    "both" => Decode::Both,
-                    _ => Decode::Off,
-                };
-                cursor.finish()?;
-                parameters.decode = Some(Set { value, span: cursor.taken() });
-            }
+            "base" => parameters.base = Some(cursor.last(|cursor| cursor.choice(&BASES))?),
+            "chunking" => parameters.chunking = Some(cursor.last(|cursor| cursor.choice(&CHUNKINGS))?),
+            "decode" => parameters.decode = Some(cursor.last(|cursor| cursor.choice(&DECODES))?),
             "end-of-data" => {
-                let value = match cursor.keyword(&["eod", "off", "strict"])? {
-                    "strict" => EndOfData::Strict,
-                    "off" => EndOfData::Off,
-                    _ => EndOfData::Eod,
-                };
-                cursor.finish()?;
-                parameters.end_of_data = Some(Set { value, span: cursor.taken() });
+                parameters.end_of_data = Some(cursor.last(|cursor| cursor.choice(&ENDS_OF_DATA))?)
             }
+            "starttls" => parameters.starttls = Some(cursor.last(|cursor| cursor.choice(&STARTTLS))?),
             "signature" => {
-                let id = signature_id(cursor)?;
-                let on = cursor.switch()?;
-                cursor.finish()?;
-                parameters.signatures.retain(|set| set.value.0 != id);
-                parameters.signatures.push(Set { value: (id, on), span: cursor.taken() });
-            }
-            "starttls" => {
-                let value = match cursor.keyword(&["allow", "mask", "require"])? {
-                    "mask" => StartTls::Mask,
-                    "require" => StartTls::Require,
-                    _ => StartTls::Allow,
-                };
-                cursor.finish()?;
-                parameters.starttls = Some(Set { value, span: cursor.taken() });
+                let set = cursor.last(|cursor| Some((signature_id(cursor)?, cursor.switch()?)))?;
+                parameters.signatures.retain(|other| other.value.0 != set.value.0);
+                parameters.signatures.push(set);
             }
             "max-data" => {
-                let value = cursor.number("the number of octets", MAX_DATA)?;
-                cursor.finish()?;
-                parameters.max_data = Some(Set { value, span: cursor.taken() });
+                let read = |cursor: &mut Cursor<'_, '_>| cursor.number("the number of octets", MAX_DATA);
+                parameters.max_data = Some(cursor.last(read)?);
             }
-            _ => {
-                let value = cursor.switch()?;
-                cursor.finish()?;
-                let set = Some(Set { value, span: cursor.taken() });
-                if command == "alert" { parameters.alert = set } else { parameters.audit_trail = set }
-            }
+            "alert" => parameters.alert = Some(cursor.last(Cursor::switch)?),
+            _ => parameters.audit_trail = Some(cursor.last(Cursor::switch)?),
         }
         Some(())
     }

@@ -1,28 +1,37 @@
 //! Frames as they were received: taken apart, then handed on in their order.
 //!
 //! A frame mostly waits for memory: its own headers, which the port's [`Pool::warm`] brings in, and the state of its connection,
-//! of which there is more than a cache holds. So the frames of a burst are taken apart first, and a little of the state of each
+//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection, and a little of the state of each
 //! connection is read, one after the other without looking at it: the processor waits for many at once. Only then is each frame
 //! judged. What one frame does to a connection that a later one of the burst belongs to, that one sees.
 
-use super::{Engine, Io};
+use super::flow::Lane;
+use super::{Engine, Io, lane};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
 use crate::unit::{Instant, PortId};
-use crate::wire::{self, Malformed, Packet, Segment};
+use crate::wire::{self, Malformed, Outline, Packet, Segment};
 
 /// Frames that there is room for from the beginning: a port's burst, and as many from other workers.
 pub(super) const USUAL: usize = 128;
 
-/// A received frame, taken apart.
+/// A received frame, as far as it is taken apart.
 #[derive(Debug)]
 pub(super) struct Arrival {
     ingress: PortId,
-    frame: Frame,
-    packet: Result<Packet, Malformed>,
-    /// Which connection it is of, if it is of one.
-    flow: Option<(FlowKey, KeyHash)>,
+    /// Where it stands and which connection it is of, if it is a whole TCP segment; what else it is, is found out later.
+    tcp: Option<Known>,
+}
+
+/// A TCP segment of which the connection is known and nothing else yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    outline: Outline,
+    key: FlowKey,
+    hash: KeyHash,
+    /// Whether its sender is the lower end of the key.
+    is_from_low: bool,
 }
 
 impl<X: Matcher> Engine<X> {
@@ -34,23 +43,21 @@ impl<X: Matcher> Engine<X> {
         pool: &mut Pool<M>,
         out: &mut Vec<(PortId, Sealed)>,
     ) {
-        let mut arrivals = core::mem::take(&mut self.arrivals);
+        let (mut arrivals, mut received) = core::mem::take(&mut self.arrivals);
         for (ingress, frame) in frames {
-            let packet = wire::parse(pool.bytes(&frame), self.shared.checksums());
-            let flow = match &packet {
-                Ok(Packet::Tcp(segment)) => Some(self.flow_of(segment)),
-                _ => None,
-            };
-            arrivals.push(Arrival { ingress, frame, packet, flow });
+            arrivals.push(Arrival { ingress, tcp: self.known(pool.bytes(&frame)) });
+            received.push(frame);
         }
         if arrivals.len() > 1 {
-            let hashes = || arrivals.iter().filter_map(|arrival| Some(arrival.flow?.1));
+            let hashes = || arrivals.iter().filter_map(|arrival| Some(arrival.tcp.as_ref()?.hash));
             self.table.warm(hashes, |flow| flow.warm());
         }
-        for arrival in arrivals.drain(..) {
-            self.arrive(now, arrival, pool, out);
+        for (arrival, frame) in arrivals.iter().zip(received.drain(..)) {
+            self.arrive(now, arrival, frame, pool, out);
         }
-        self.arrivals = arrivals;
+        arrivals.clear();
+        self.arrivals = (arrivals, received);
+        self.shared.settle_carried(now);
     }
 
     /// Takes one received frame: a burst of one.
@@ -62,32 +69,68 @@ impl<X: Matcher> Engine<X> {
         pool: &mut Pool<M>,
         out: &mut Vec<(PortId, Sealed)>,
     ) {
-        let packet = wire::parse(pool.bytes(&frame), self.shared.checksums());
-        self.arrive(now, Arrival { ingress, frame, packet, flow: None }, pool, out);
+        let arrival = Arrival { ingress, tcp: self.known(pool.bytes(&frame)) };
+        self.arrive(now, &arrival, frame, pool, out);
+        self.shared.settle_carried(now);
     }
 
-    pub(super) fn flow_of(&self, segment: &Segment) -> (FlowKey, KeyHash) {
-        let (key, _) = FlowKey::new(segment);
-        (key, self.table.hash(&key))
+    #[inline]
+    fn known(&self, frame: &[u8]) -> Option<Known> {
+        let outline = wire::outline(frame, self.shared.checksums())?;
+        let (key, is_from_low) = FlowKey::between(outline.vlan, &outline.source, &outline.destination);
+        Some(Known { outline, key, hash: self.table.hash(&key), is_from_low })
     }
 
     fn arrive<M: Memory>(
         &mut self,
         now: Instant,
-        Arrival { ingress, frame, packet, flow }: Arrival,
+        arrival: &Arrival,
+        frame: Frame,
         pool: &mut Pool<M>,
         out: &mut Vec<(PortId, Sealed)>,
     ) {
         let mut io = Io { now, pool, out };
         let queued = io.out.len();
-        self.shared.counters.received(ingress, frame.len());
-        match packet {
-            Ok(Packet::Tcp(segment)) => {
-                let (key, hash) = flow.unwrap_or_else(|| self.flow_of(&segment));
-                self.tcp(ingress, (segment, key, hash), frame, &mut io);
+        self.shared.counters.received(arrival.ingress, frame.len());
+        match &arrival.tcp {
+            Some(known) => self.known_segment(arrival.ingress, known, frame, &mut io),
+            None => self.other(arrival.ingress, frame, &mut io),
+        }
+        for (egress, sealed) in &io.out[queued..] {
+            self.shared.counters.transmitted(*egress, sealed.len());
+        }
+    }
+
+    fn known_segment<M: Memory>(
+        &mut self,
+        ingress: PortId,
+        known: &Known,
+        mut frame: Frame,
+        io: &mut Io<'_, M>,
+    ) {
+        let index = self.table.lookup_hashed(known.hash, &known.key);
+        if let Some(flow) = index.and_then(|index| self.table.get_mut(index))
+            && flow.lane != Lane::Closed
+        {
+            let seen = (&known.outline, known.is_from_low);
+            match lane::carry(flow, &mut self.shared, ingress, seen, frame, io) {
+                Ok(()) => return,
+                Err(back) => frame = back,
             }
+        }
+        match wire::segment(io.pool.bytes(&frame), &known.outline, self.shared.checksums()) {
+            Ok(segment) => self.tcp(ingress, segment, known.key, index, frame, io),
+            Err(malformed) => self.malformed(malformed),
+        }
+    }
+
+    /// Takes a frame that is no whole TCP segment, or not a well-formed one.
+    #[cold]
+    fn other<M: Memory>(&mut self, ingress: PortId, frame: Frame, io: &mut Io<'_, M>) {
+        match wire::parse(io.pool.bytes(&frame), self.shared.checksums()) {
+            Ok(Packet::Tcp(segment)) => self.segment(ingress, segment, frame, io),
             Ok(Packet::OtherIp(packet)) => {
-                if self.lets_through(ingress, &packet, io.pool.bytes(&frame), now) {
+                if self.lets_through(ingress, &packet, io.pool.bytes(&frame), io.now) {
                     self.shared.counters.frames_forwarded += 1;
                     io.forward(ingress.other(), frame);
                 }
@@ -96,12 +139,27 @@ impl<X: Matcher> Engine<X> {
                 self.shared.counters.frames_forwarded += 1;
                 io.forward(ingress.other(), frame);
             }
-            Ok(Packet::Fragment(fragment)) => self.fragment(ingress, fragment, frame, &mut io),
-            Err(Malformed::Checksum) => self.shared.counters.dropped_checksum += 1,
-            Err(_) => self.shared.counters.dropped_malformed += 1,
+            Ok(Packet::Fragment(fragment)) => self.fragment(ingress, fragment, frame, io),
+            Err(malformed) => self.malformed(malformed),
         }
-        for (egress, sealed) in &io.out[queued..] {
-            self.shared.counters.transmitted(*egress, sealed.len());
+    }
+
+    /// Takes a segment, of whichever connection it is.
+    pub(super) fn segment<M: Memory>(
+        &mut self,
+        ingress: PortId,
+        segment: Segment,
+        frame: Frame,
+        io: &mut Io<'_, M>,
+    ) {
+        let (key, _) = FlowKey::new(&segment);
+        self.tcp(ingress, segment, key, self.table.lookup(&key), frame, io);
+    }
+
+    fn malformed(&mut self, malformed: Malformed) {
+        match malformed {
+            Malformed::Checksum => self.shared.counters.dropped_checksum += 1,
+            Malformed::Truncated | Malformed::BadField => self.shared.counters.dropped_malformed += 1,
         }
     }
 }

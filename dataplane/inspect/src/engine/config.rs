@@ -14,6 +14,18 @@ pub enum Pickup {
     Pass,
 }
 
+/// What becomes of the segments of a session that is not inspected: a pinhole's, and those behind STARTTLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Uninspected {
+    /// Those that continue their stream and have nothing odd pass as they are; only their connection is followed. Receivers
+    /// verify their checksums and put them in order.
+    #[default]
+    Pass,
+    /// They are treated as those of inspected sessions: verified, put in order, overwritten with what was forwarded first. For
+    /// receivers, or monitors behind the gateway, that need one reading of every stream.
+    Normalize,
+}
+
 /// What an engine is given at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -37,6 +49,8 @@ pub struct Config {
     pub copied_limit: usize,
     /// What becomes of sessions that began before the gateway did.
     pub pickup: Pickup,
+    /// What becomes of the segments of sessions that are not inspected.
+    pub uninspected: Uninspected,
     /// Fragments that may wait.
     pub fragments: fragment::Limits,
     /// Hops that a segment has left at least when it leaves. A segment that runs out of hops behind the gateway would be
@@ -69,6 +83,7 @@ impl Default for Config {
             low_water: 512,
             copied_limit: 64 << 20,
             pickup: Pickup::Drop,
+            uninspected: Uninspected::Pass,
             fragments: fragment::Limits::default(),
             ttl_floor: 32,
             hash_key: [0; 16],

@@ -7,9 +7,11 @@ use super::dialogue::Dialogue;
 use super::session::State;
 use crate::anomaly::Anomaly;
 use crate::event::{FlowEnd, FlowTag};
+use crate::flow::FlowKey;
 use crate::tcp::Stream;
 use crate::tcp::handshake::{Agreement, Offer};
 use crate::unit::{Direction, Instant, PortId};
+use crate::wire::Vlan;
 use crate::wire::emit::Template;
 
 /// How far a connection has come.
@@ -35,45 +37,63 @@ impl Stage {
     }
 }
 
+/// Which frames of a connection may take the short way ([`super::lane`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// None.
+    Closed,
+    /// Plain ones that continue their stream.
+    Numbered,
+    /// Plain ones: nobody knows the connection's numbers.
+    Unnumbered,
+}
+
 /// Seconds that a FIN may still be repeated: about what Linux does for a connection that its program has closed
 /// (`tcp_orphan_retries`).
 const UNSETTLED_SECONDS: u32 = 120;
 
-/// One connection.
+/// One connection. In the order in which a frame needs it: what stands first shares the cache lines of the key.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Flow {
-    /// Who, with whom, under which rules.
-    pub tag: FlowTag,
-    /// The port that the client's frames come in by.
-    pub client_port: PortId,
+    /// Which of its frames may take the short way.
+    pub lane: Lane,
     /// How far it has come.
     pub stage: Stage,
+    /// The port that the client's frames come in by.
+    pub client_port: PortId,
+    /// Whether the client is the lower end of the connection's key.
+    pub client_is_low: bool,
+    /// Frames took the short way: their numbers were not verified, their octets are not remembered.
+    pub is_loose: bool,
+    /// The state in which its class counts it.
+    pub counted: State,
+    /// Index into the policy's session parameters.
+    pub parameters: u16,
+    /// Last frame.
+    pub last_heard: Instant,
     /// The two directions, by [`Direction::index`].
     pub streams: [Stream; 2],
+    /// Totals for the audit trail.
+    pub totals: FlowEnd,
+    /// What both agreed on.
+    pub agreement: Agreement,
+    /// Who, with whom, under which rules.
+    pub tag: FlowTag,
+    /// The session's bytes; `None` for a pinhole and once the session is opaque.
+    pub dialogue: Option<Dialogue>,
+    /// Being refused, and how far that has come.
+    pub closing: Option<Closing>,
     /// What the client's SYN offered.
     pub offer: Offer,
     /// What the server's answered.
     pub answer: Offer,
-    /// What both agreed on.
-    pub agreement: Agreement,
     /// Addresses for segments of the gateway's own.
     pub template: Template,
-    /// The session's bytes; `None` for a pinhole and once the session is opaque.
-    pub dialogue: Option<Dialogue>,
     /// Whether the server advertised enhanced status codes (kept when the dialogue is gone).
     pub enhanced_codes: bool,
-    /// The state in which its class counts it.
-    pub counted: State,
-    /// Being refused, and how far that has come.
-    pub closing: Option<Closing>,
-    /// Index into the policy's session parameters.
-    pub parameters: u16,
     /// First frame.
     pub created: Instant,
-    /// Last frame.
-    pub last_heard: Instant,
-    /// Totals for the audit trail.
-    pub totals: FlowEnd,
     /// When a SYN or RST was last questioned, or a receiver was asked for its window.
     pub challenged: Option<Instant>,
     /// Anomalies already reported for this flow, one bit each.
@@ -86,23 +106,27 @@ impl Flow {
     /// A connection whose first SYN was just seen.
     #[must_use]
     pub fn new(tag: FlowTag, client_port: PortId, syn_seq: u32, template: Template, now: Instant) -> Self {
+        let (_, client_is_low) = FlowKey::between(Vlan::default(), &tag.client, &tag.server);
         Self {
-            tag,
-            client_port,
+            lane: Lane::Closed,
             stage: Stage::SynSent,
+            client_port,
+            client_is_low,
+            is_loose: false,
+            counted: State::Opening,
+            parameters: 0,
+            last_heard: now,
             streams: [Stream::new(syn_seq), Stream::default()],
+            totals: FlowEnd::default(),
+            agreement: Agreement::default(),
+            tag,
+            dialogue: None,
+            closing: None,
             offer: Offer::default(),
             answer: Offer::default(),
-            agreement: Agreement::default(),
             template,
-            dialogue: None,
             enhanced_codes: false,
-            counted: State::Opening,
-            closing: None,
-            parameters: 0,
             created: now,
-            last_heard: now,
-            totals: FlowEnd::default(),
             challenged: None,
             reported: 0,
         }

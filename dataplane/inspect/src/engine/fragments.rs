@@ -121,8 +121,7 @@ impl<X: Matcher> Engine<X> {
             // Their sender did not mind fragments, and nobody would tell it about a smaller link.
             self.identification = self.identification.wrapping_add(1);
             edit::set_fragmentable(bytes, &mut made, self.identification);
-            let (key, hash) = self.flow_of(&made);
-            self.tcp(ingress, (made, key, hash), frame, io);
+            self.segment(ingress, made, frame, io);
             if after.is_empty() {
                 return;
             }

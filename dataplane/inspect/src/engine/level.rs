@@ -51,6 +51,14 @@ impl Level {
     }
 }
 
+/// Octets that sessions of one class carried and that are not counted for it yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Carried {
+    /// Generation, path and class.
+    class: (u32, u16, u16),
+    octets: u64,
+}
+
 /// Classes of one artifact.
 #[derive(Debug)]
 pub(crate) struct Levels {
@@ -70,16 +78,16 @@ impl Levels {
         Self { starts: starts.collect(), items: vec![Level::default(); count].into() }
     }
 
-    fn of(&mut self, tag: &FlowTag) -> Option<&mut Level> {
-        let start = self.starts.get(usize::from(tag.path))?;
-        self.items.get_mut(start + usize::from(tag.class))
+    fn at(&mut self, path: u16, class: u16) -> Option<&mut Level> {
+        let start = self.starts.get(usize::from(path))?;
+        self.items.get_mut(start + usize::from(class))
     }
 }
 
 impl<X> Shared<X> {
     fn level(&mut self, tag: &FlowTag) -> Option<&mut Level> {
         let generation = self.generation(tag.generation);
-        self.generations[generation].levels.of(tag)
+        self.generations[generation].levels.at(tag.path, tag.class)
     }
 
     /// A session has begun.
@@ -94,16 +102,37 @@ impl<X> Shared<X> {
     pub fn level_changed(&mut self, flow: &mut Flow, octets: u64, now: Instant) {
         let state = State::of(flow);
         let before = core::mem::replace(&mut flow.counted, state);
-        if octets == 0 && state == before {
-            return;
-        }
-        let Some(level) = self.level(&flow.tag) else { return };
         if octets > 0 {
-            level.octets.add(now, octets);
+            self.carried(&flow.tag, octets, now);
         }
-        if state != before {
+        if state != before
+            && let Some(level) = self.level(&flow.tag)
+        {
             level.leave(before);
             level.enter(state);
+        }
+    }
+
+    /// A session has carried so many octets more. They are counted for its class when another class has carried some, or at the
+    /// end of the burst.
+    #[inline]
+    pub fn carried(&mut self, tag: &FlowTag, octets: u64, now: Instant) {
+        let class = (tag.generation, tag.path, tag.class);
+        if class != self.carried.class {
+            self.settle_carried(now);
+            self.carried.class = class;
+        }
+        self.carried.octets += octets;
+    }
+
+    /// Counts what was carried for its class.
+    pub fn settle_carried(&mut self, now: Instant) {
+        let Carried { class: (generation, path, class), octets } = core::mem::take(&mut self.carried);
+        if octets > 0 {
+            let generation = self.generation(generation);
+            if let Some(level) = self.generations[generation].levels.at(path, class) {
+                level.octets.add(now, octets);
+            }
         }
     }
 

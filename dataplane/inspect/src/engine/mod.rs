@@ -13,6 +13,7 @@
 //! | `exchange` | IP that is not TCP, and the answers to it |
 //! | [`pickup`] | sessions that began before the gateway did |
 //! | [`pressure`] | who makes room when the flow table is full |
+//! | `lane` | the short way of frames whose octets are nobody's business |
 //! | [`control`] | SYN and RST of a connection |
 //! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
 //! | [`normalize`] | what a single segment may look like |
@@ -36,6 +37,7 @@ pub mod flow;
 pub mod fragments;
 mod generation;
 mod half_open;
+mod lane;
 pub mod level;
 pub mod limits;
 pub mod normalize;
@@ -48,7 +50,7 @@ mod rate;
 pub mod segment;
 pub mod session;
 
-pub use config::{Config, Pickup};
+pub use config::{Config, Pickup, Uninspected};
 pub use generation::{GENERATION_LIMIT, TooManyGenerations};
 pub use session::{SessionView, State as SessionState};
 
@@ -63,7 +65,7 @@ use crate::engine::dialogue::Stores;
 use crate::engine::flow::{Flow, Stage};
 use crate::engine::path::Route;
 use crate::event::{Body, EndReason, FlowEnd, Journal};
-use crate::flow::{Exchanges, FlowIndex, FlowKey, KeyHash, Table, Wheel};
+use crate::flow::{Exchanges, FlowIndex, FlowKey, Table, Wheel};
 use crate::fragment::Reassembly;
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
@@ -90,7 +92,7 @@ pub struct Engine<X> {
     identification: u16,
     next_id: u64,
     /// Empty between two calls.
-    arrivals: Vec<Arrival>,
+    arrivals: (Vec<Arrival>, Vec<Frame>),
     shared: Shared<X>,
 }
 
@@ -106,6 +108,8 @@ pub(crate) struct Shared<X> {
     pub counters: Counters,
     pub journal: Journal,
     pub spare: Spare,
+    /// Octets of frames that are not yet counted for their class.
+    pub carried: level::Carried,
     /// Segments that wait now.
     pub held_count: usize,
     /// Most that ever waited at once, and most that ever waited in one stream.
@@ -154,7 +158,7 @@ impl<X: Matcher> Engine<X> {
             dice: Dice::new(&config.hash_key),
             identification: u16::from_ne_bytes([config.hash_key[0], config.hash_key[1]]),
             next_id: config.flow_id_start,
-            arrivals: Vec::with_capacity(burst::USUAL),
+            arrivals: (Vec::with_capacity(burst::USUAL), Vec::with_capacity(burst::USUAL)),
             shared: Shared {
                 refusing: false,
                 generations: vec![generation],
@@ -163,6 +167,7 @@ impl<X: Matcher> Engine<X> {
                 counters: Counters::default(),
                 journal: Journal::new(JOURNAL_CAPACITY),
                 spare: Spare::default(),
+                carried: level::Carried::default(),
                 held_count: 0,
                 held_most: 0,
                 held_longest: 0,
@@ -171,14 +176,17 @@ impl<X: Matcher> Engine<X> {
         }
     }
 
+    /// Takes a segment; `index` is its connection's, if there is one.
     fn tcp<M: Memory>(
         &mut self,
         ingress: PortId,
-        (segment, key, hash): (Segment, FlowKey, KeyHash),
+        segment: Segment,
+        key: FlowKey,
+        index: Option<FlowIndex>,
         frame: Frame,
         io: &mut Io<'_, M>,
     ) {
-        let Some(index) = self.table.lookup_hashed(hash, &key) else {
+        let Some(index) = index else {
             self.open(key, ingress, segment, frame, io);
             return;
         };
@@ -213,6 +221,7 @@ impl<X: Matcher> Engine<X> {
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
+                flow.lane = lane::lane(flow, self.shared.config.uninspected);
                 let settled = stage.is_half_open() && !flow.stage.is_half_open();
                 let (tag, due_changed) = (flow.tag, due != flow.due());
                 if settled {

@@ -2,9 +2,11 @@
 //!
 //! A sender must hear of a gap as soon and as exactly as if its segments had gone on to the receiver, or it slows down. The receiver
 //! would have acknowledged what is in front of the gap before it reported the gap. So the gateway's duplicate
-//! acknowledgement waits for the receiver's own: a report that came before it would show everything still on its way to the receiver as a part of
-//! the gap, and a sender that goes by time (RACK, RFC 8985) would send all of it again. One segment may be left, for which
-//! the receiver may wait with its acknowledgement for half a second (RFC 5681 section 4.2).
+//! acknowledgement waits until the receiver has accounted for all of that, and then takes the place of the receiver's own: one segment
+//! that acknowledges what is in front of the gap and names what waits behind it. A report that came before would show what is on
+//! its way to the receiver as a part of the gap; a sender that goes by time (RACK, RFC 8985) sends it again, learns from the
+//! timestamps that this was not needed, takes its whole recovery back (RFC 4015) and then, on Linux, leaves the real gap to its
+//! retransmission timeout. One that came after would name segments too late that are older than what is acknowledged.
 //!
 //! When the gap is filled, everything that waited leaves at once, and the receiver acknowledges it piece by piece. The sender was told
 //! that all of it had come; an acknowledgement of a part of it would look as if the receiver had thrown the rest away ("reneging",
@@ -41,16 +43,13 @@ pub(super) fn hold<X: Matcher, M: Memory>(
         duplicate_ack(flow, shared, direction, io);
         return Fate::Lives;
     }
-    let stream = &mut flow.streams[direction.index()];
-    let acked = stream.acked();
-    let Some(queues) = &mut stream.queues else { return Fate::Lives };
+    let Some(queues) = &mut flow.streams[direction.index()].queues else { return Fate::Lives };
     if queues.owed.count == 0 {
-        (queues.owed.since, queues.owed.acked) = (io.now, acked);
+        (queues.owed.since, queues.owed.from) = (io.now, offset);
     }
+    queues.owed.from = queues.owed.from.min(offset);
     queues.owed.count = (queues.owed.count + 1).min(OWED_LIMIT);
-    if queues.remembered.len() <= 1 || io.now.since(queues.owed.since) >= PATIENCE {
-        pay(flow, shared, direction, io);
-    }
+    settle(flow, shared, direction, io);
     Fate::Lives
 }
 
@@ -80,84 +79,132 @@ pub(super) fn keep<X: Matcher, M: Memory>(
 /// Duplicate acknowledgements that make a sender send again (RFC 5681 section 3.2).
 const OWED_LIMIT: u8 = 3;
 
-/// How long a duplicate acknowledgement waits for the receiver's at most, if more segments come.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a duplicate acknowledgement waits at most for a receiver that says nothing new: longer than a receiver waits with an
+/// acknowledgement (40 ms in Linux, `TCP_DELACK_MIN`), shorter than the shortest retransmission timeout (200 ms, `TCP_RTO_MIN`).
+const PATIENCE: Duration = Duration::from_millis(50);
 
-/// The receiver of this direction has said something: sends the duplicate acknowledgements that waited for it, if it has
-/// all but one segment of what is in front of the gap, or does not get on itself.
-pub(super) fn heard<X: Matcher, M: Memory>(
+/// Sends the duplicate acknowledgements that wait, if the receiver of this direction has accounted for everything in front of
+/// the gap or has been silent for too long.
+pub(super) fn settle<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     direction: Direction,
     io: &mut Io<'_, M>,
 ) {
-    let stream = &mut flow.streams[direction.index()];
-    let acked = stream.acked();
-    let Some(queues) = &mut stream.queues else { return };
+    let stream = &flow.streams[direction.index()];
+    let Some(queues) = &stream.queues else { return };
     if queues.owed.count == 0 {
         return;
     }
-    let got_on = core::mem::replace(&mut queues.owed.acked, acked) != acked;
-    if queues.remembered.len() <= 1 || !got_on {
-        pay(flow, shared, direction, io);
+    let is_accounted = stream.acked().max(queues.reported) >= stream.next();
+    if is_accounted || io.now.since(queues.owed.since) >= PATIENCE {
+        pay(flow, shared, direction, false, io);
     }
 }
 
-/// Whether the sender of this direction must not see a segment of its receiver, because it acknowledges a part of what the
-/// sender was told had come. Only where it says nothing else and something new: `before` is what was acknowledged before
-/// it. A receiver that says the same again misses something, and the sender must hear that.
-pub(super) fn is_premature(
+/// What was known of a receiver before a segment of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    /// What it had acknowledged.
+    pub acked: StreamOffset,
+    /// Its window, unscaled.
+    pub window: u16,
+}
+
+/// Whether the sender of this direction must not see a segment of its receiver, since
+///
+/// - the gateway has said the same, and what waits here as well;
+/// - or it acknowledges a part of what the sender was told had come, and says nothing else.
+///
+/// One in which the receiver misses something is always seen.
+pub(super) fn withholds<X: Matcher, M: Memory>(
     flow: &mut Flow,
+    shared: &mut Shared<X>,
     direction: Direction,
     segment: &Segment,
-    frame: &[u8],
-    before: StreamOffset,
+    frame: &Frame,
+    before: Before,
+    io: &mut Io<'_, M>,
 ) -> bool {
     let is_finished = flow.stage == Stage::Finished;
     let stream = &mut flow.streams[direction.index()];
     let (acked, next) = (stream.acked(), stream.next());
-    let Some(queues) = &mut stream.queues else { return false };
-    // Blocks that are acknowledged already (RFC 2883) name what came twice.
-    let names_gap = |block: SackBlock| block.right.wrapping_sub(segment.ack) as i32 > 0;
-    let is_plain =
-        segment.payload_len == 0 && !segment.flags.fin() && !segment.sack_blocks(frame).any(names_gap);
-    let is_premature = is_plain && !is_finished && acked > before && acked < queues.promised.min(next);
-    if is_premature {
-        queues.shown = queues.shown.or(Some(before));
-    } else if acked > before {
-        queues.shown = None;
+    if stream.queues.is_none() {
+        return false;
     }
-    is_premature
+    // Blocks that are acknowledged already (RFC 2883) name what came twice.
+    let highest = segment
+        .sack_blocks(io.pool.bytes(frame))
+        .filter(|block| block.right.wrapping_sub(segment.ack) as i32 > 0)
+        .filter_map(|block| stream.offset_of(block.right))
+        .max();
+    let Some(queues) = &mut stream.queues else { return false };
+    let is_new = acked > before.acked || segment.window != before.window;
+    let is_bare = segment.payload_len == 0 && !segment.flags.fin();
+    match highest {
+        Some(highest) => queues.reported = queues.reported.max(highest),
+        // Without SACK it says only by repeating itself that something is missing (RFC 5681 section 2).
+        None if is_bare && !is_new && !flow.agreement.sack => queues.reported = next,
+        None => {}
+    }
+    if acked > before.acked {
+        queues.owed.since = io.now;
+    }
+    if is_bare && is_new && highest.is_none() && !is_finished {
+        if acked < queues.promised.min(next) {
+            queues.shown = queues.shown.or(Some(before.acked));
+            return true;
+        }
+        if acked == next && queues.owed.count > 0 {
+            let is_known = acked <= queues.promised;
+            queues.shown = queues.shown.or(Some(before.acked)).filter(|_| is_known);
+            return pay(flow, shared, direction, true, io);
+        }
+    }
+    queues.shown = None;
+    false
 }
 
 /// Duplicate acknowledgements sent at once: for three times as many gaps.
 const PAID_LIMIT: usize = 32;
 
-/// Sends the duplicate acknowledgements that are owed. Together they name everything that waits, in order: what is not named
-/// while something behind it is, the sender takes for lost.
+/// Sends the duplicate acknowledgements that are owed. Together they name everything that came since the last one, in order: what is
+/// not named while something behind it is, the sender takes for lost. It does so, too, with what is older than what is acknowledged
+/// if that was sent again. So where the sender knew of everything that is acknowledged now, because a gap is filled, the last of
+/// them alone acknowledges it (`is_last_new`).
+/// Whether any was sent.
 fn pay<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     direction: Direction,
+    is_last_new: bool,
     io: &mut Io<'_, M>,
-) {
-    let Some(queues) = &mut flow.streams[direction.index()].queues else { return };
+) -> bool {
+    let stream = &mut flow.streams[direction.index()];
+    let mut from = stream.next();
+    let Some(queues) = &mut stream.queues else { return false };
+    from = from.max(queues.owed.from);
     let owed = usize::from(core::mem::take(&mut queues.owed.count));
+    let mut is_sent = false;
     if owed == 1 || !flow.agreement.sack {
+        queues.shown = queues.shown.filter(|_| !is_last_new);
         for _ in 0..owed {
-            duplicate_ack(flow, shared, direction, io);
+            is_sent |= duplicate_ack(flow, shared, direction, io);
         }
-        return;
+        return is_sent;
     }
-    let mut from = flow.streams[direction.index()].next();
-    for _ in 0..PAID_LIMIT {
-        let Some(queues) = &flow.streams[direction.index()].queues else { return };
+    for number in 1..=PAID_LIMIT {
+        let Some(queues) = &mut flow.streams[direction.index()].queues else { break };
         let (mut ranges, count) = queues.ranges(from);
-        let Some((_, end)) = ranges[..count].last() else { return };
+        let Some((_, end)) = ranges[..count].last() else { break };
         from = *end;
+        if is_last_new && (number == PAID_LIMIT || queues.ranges(from).1 == 0) {
+            queues.shown = None;
+        }
         ranges[..count].reverse();
-        acknowledge(flow, shared, direction, ranges[..count].iter().copied(), io);
+        is_sent |= acknowledge(flow, shared, direction, ranges[..count].iter().copied(), io);
     }
+    is_sent
 }
 
 /// Tells the sender of this direction, in its receiver's name, what the receiver has and what waits here: what came last, first.
@@ -166,21 +213,21 @@ fn duplicate_ack<X, M: Memory>(
     shared: &mut Shared<X>,
     direction: Direction,
     io: &mut Io<'_, M>,
-) {
+) -> bool {
     let stream = &flow.streams[direction.index()];
     let blocks = stream.queues.as_ref().map(|queues| queues.blocks).filter(|_| flow.agreement.sack);
     let next = stream.next();
-    acknowledge(flow, shared, direction, blocks.iter().flat_map(|blocks| blocks.behind(next)), io);
+    acknowledge(flow, shared, direction, blocks.iter().flat_map(|blocks| blocks.behind(next)), io)
 }
 
-/// Acknowledges what the receiver has, and with SACK at most [`SACK_LIMIT`] ranges that wait.
+/// Acknowledges what the receiver has, as far as the sender may see it, and with SACK at most [`SACK_LIMIT`] ranges that wait.
 fn acknowledge<X, M: Memory>(
     flow: &Flow,
     shared: &mut Shared<X>,
     direction: Direction,
     ranges: impl Iterator<Item = Range>,
     io: &mut Io<'_, M>,
-) {
+) -> bool {
     let back = direction.reverse();
     let stream = &flow.streams[direction.index()];
     let mut blocks = [SackBlock::default(); SACK_LIMIT];
@@ -189,18 +236,18 @@ fn acknowledge<X, M: Memory>(
         *block = SackBlock { left: stream.seq(from), right: stream.seq(to) };
         count += 1;
     }
-    let shown = stream.queues.as_ref().and_then(|queues| queues.shown);
+    let shown = stream.queues.as_ref().and_then(|queues| queues.shown).unwrap_or(stream.acked());
     let own = Own {
         direction: back,
         seq: flow.streams[back.index()].end_seq(),
-        ack: stream.seq(shown.unwrap_or(stream.acked())),
+        ack: stream.seq(shown),
         flags: Flags::ACK,
-        window: flow.streams[direction.index()].allowed_window(),
+        window: stream.allowed_window(shown),
         timestamps: timestamps(flow, back),
         sack: &blocks[..count],
         payload: &[],
     };
-    send(flow, shared, &own, io);
+    send(flow, shared, &own, io).is_some()
 }
 
 /// Time between two challenges of a flow (as Linux, `tcp_invalid_ratelimit`).
@@ -227,7 +274,7 @@ pub(super) fn challenge<X, M: Memory>(
         seq: flow.streams[back.index()].end_seq(),
         ack: flow.streams[direction.index()].acked_seq(),
         flags: Flags::ACK,
-        window: flow.streams[direction.index()].allowed_window(),
+        window: flow.streams[direction.index()].allowed_window(flow.streams[direction.index()].acked()),
         timestamps: timestamps(flow, back),
         sack: &[],
         payload: &[],

@@ -9,7 +9,7 @@ use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
 use super::normalize::{check_timestamps, normalize};
-use super::order::{heard, hold, is_premature, keep, next_held, probe};
+use super::order::{Before, hold, keep, next_held, probe, settle, withholds};
 use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
 use crate::event::EndReason;
@@ -72,7 +72,7 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         fate = release(flow, shared, Direction::ClientToServer, io);
     }
     if fate == Fate::Lives && !stands_in(flow) {
-        heard(flow, shared, direction.reverse(), io);
+        settle(flow, shared, direction.reverse(), io);
     }
     fate
 }
@@ -112,7 +112,10 @@ fn data<X: Matcher, M: Memory>(
         return drop_as(flow, shared, Anomaly::OutsideWindow, direction, segment.seq);
     }
     // What it acknowledges, of the other direction.
-    let acked_before = flow.streams[direction.reverse().index()].acked();
+    let before = Before {
+        acked: flow.streams[direction.reverse().index()].acked(),
+        window: flow.streams[direction.index()].window,
+    };
     let effect =
         flow.streams[direction.reverse().index()].acknowledge(segment.ack, segment.window, &mut shared.spare);
     if matches!(effect, AckEffect::Unsent | AckEffect::Ancient) {
@@ -124,7 +127,7 @@ fn data<X: Matcher, M: Memory>(
     flow.last_heard = io.now;
     let stream = flow.stream(direction);
     stream.window = segment.window;
-    if is_premature(flow, direction.reverse(), &segment, io.pool.bytes(&frame), acked_before) {
+    if withholds(flow, shared, direction.reverse(), &segment, &frame, before, io) {
         shared.counters.dropped_premature += 1;
         return Fate::Lives;
     }
@@ -151,8 +154,9 @@ fn data<X: Matcher, M: Memory>(
         }
         Placement::Here { acked, forwarded, start } => {
             if let Some(stamps) = segment.options.timestamps {
+                let is_loose = flow.is_loose;
                 let newest = &mut flow.stream(direction).timestamp;
-                if SeqNum(*newest).ahead_of(SeqNum(stamps.value)) > 0 {
+                if SeqNum(*newest).ahead_of(SeqNum(stamps.value)) > 0 && !is_loose {
                     // It waited while younger ones passed, and its receiver would take it for a very old one.
                     edit::set_timestamp(io.pool.bytes_mut(&mut frame), &mut segment, *newest);
                     edited = true;
@@ -174,10 +178,15 @@ fn in_order<X: Matcher, M: Memory>(
     direction: Direction,
     mut segment: Segment,
     mut frame: Frame,
-    (acked, forwarded, start): (usize, usize, StreamOffset),
+    (mut acked, mut forwarded, mut start): (usize, usize, StreamOffset),
     mut edited: bool,
     io: &mut Io<'_, M>,
 ) -> Fate {
+    if flow.is_loose && start.0 >= acked as u64 {
+        // Which octets the receiver has acknowledged was not verified, so none is cut off.
+        (start, forwarded) = (StreamOffset(start.0 - acked as u64), acked + forwarded);
+        acked = 0;
+    }
     let len = usize::from(segment.payload_len);
     let mut new = len - acked - forwarded;
     let stream = &mut flow.streams[direction.index()];

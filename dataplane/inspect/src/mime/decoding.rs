@@ -4,9 +4,13 @@
 //! matter: an octet is given out with the encoded octet that completes it.
 
 use artifact::settings::Decode;
+use base64_simd::{Out, STANDARD_NO_PAD};
 
 /// Decoded octets that are given out at once: about what one frame holds, so that it is mostly scanned in one call.
 const BUFFER_LEN: usize = 1536;
+
+/// Encoded octets from which on they are decoded many at once.
+const RUN_LEN: usize = 64;
 
 /// Blanks in quoted-printable that are kept until it is known whether the line ends behind them. RFC 2045, 6.7: a line has at
 /// most 76 octets. Of more blanks the first ones are text.
@@ -75,11 +79,16 @@ impl<G: FnMut(&[u8])> Buffer<G> {
     }
 
     fn push_group(&mut self, octets: [u8; 3]) {
-        if self.len + octets.len() > BUFFER_LEN {
+        self.room(octets.len())[..octets.len()].copy_from_slice(&octets);
+        self.len += octets.len();
+    }
+
+    /// At least so many octets to write to.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.len + len > BUFFER_LEN {
             self.flush();
         }
-        self.bytes[self.len..self.len + octets.len()].copy_from_slice(&octets);
-        self.len += octets.len();
+        &mut self.bytes[self.len..]
     }
 
     fn flush(&mut self) {
@@ -118,22 +127,29 @@ pub(super) struct Base64 {
 impl Base64 {
     fn push_all(&mut self, encoded: &[u8], out: &mut Buffer<impl FnMut(&[u8])>) {
         let mut encoded = encoded;
-        loop {
-            // Nearly all of it: whole groups with nothing between.
-            while self.len == 0
-                && let Some((group, rest)) = encoded.split_first_chunk::<4>()
-            {
-                let sextets = group.map(|letter| SEXTETS[usize::from(letter)]);
-                if sextets.contains(&NONE) {
-                    break;
-                }
-                let bits = sextets.into_iter().fold(0, |bits, sextet| bits << 6 | u32::from(sextet));
-                let [_, octets @ ..] = bits.to_be_bytes();
-                out.push_group(octets);
+        while let Some((first, rest)) = encoded.split_first() {
+            let is_letter = SEXTETS[usize::from(*first)] != NONE;
+            if self.len > 0 || !is_letter || encoded.len() < RUN_LEN {
+                self.push(*first, out);
                 encoded = rest;
+                continue;
             }
-            let Some((byte, rest)) = encoded.split_first() else { return };
-            self.push(*byte, out);
+            // Nearly all of it: lines of letters.
+            let mut letters = [0; BUFFER_LEN];
+            let (taken, len) = gather(encoded, &mut letters);
+            let (run, rest) = encoded.split_at(taken);
+            let letters = &letters[..len];
+            let padding = letters.iter().rev().take_while(|letter| **letter == b'=').count();
+            let (groups, behind) = letters.split_at((len - padding) / 4 * 4);
+            let room = out.room(groups.len() / 4 * 3);
+            match STANDARD_NO_PAD.decode(groups, Out::from_slice(room)).map(|octets| octets.len()) {
+                Ok(decoded) => {
+                    out.len += decoded;
+                    behind.iter().for_each(|byte| self.push(*byte, out));
+                }
+                // Something in it is no letter.
+                Err(_) => run.iter().for_each(|byte| self.push(*byte, out)),
+            }
             encoded = rest;
         }
     }
@@ -167,6 +183,22 @@ impl Base64 {
             out.push(second);
         }
     }
+}
+
+/// Copies what comes to `letters` until that is full, without the ends of lines; octets taken, and copied.
+fn gather(encoded: &[u8], letters: &mut [u8; BUFFER_LEN]) -> (usize, usize) {
+    let (mut rest, mut len, mut line_len) = (encoded, 0, 0);
+    while !rest.is_empty() && len < BUFFER_LEN {
+        // A line is mostly as long as the one before.
+        if rest.get(line_len) != Some(&b'\r') {
+            line_len = memchr::memchr(b'\r', rest).unwrap_or(rest.len());
+        }
+        let (line, end) = rest.split_at(line_len.min(BUFFER_LEN - len));
+        letters[len..len + line.len()].copy_from_slice(line);
+        len += line.len();
+        rest = end.strip_prefix(b"\r\n").or(end.strip_prefix(b"\r")).unwrap_or(end);
+    }
+    (encoded.len() - rest.len(), len)
 }
 
 /// Quoted-printable. Blanks at the end of a line are left out, as are soft line breaks, whatever ends their line; digits may

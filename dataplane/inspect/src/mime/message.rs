@@ -414,7 +414,12 @@ impl Message {
 
     /// Takes what comes before the next line that may be a delimiter.
     fn body(&mut self, bytes: &[u8], sink: &mut impl Sink) -> usize {
-        let next = if self.boundaries.is_empty() { None } else { HYPHEN.find(bytes).map(|at| at + 1) };
+        // Attachments have no hyphen before the one that ends them.
+        let hyphen = if self.boundaries.is_empty() { None } else { memchr(b'-', bytes) };
+        let next = hyphen.and_then(|at| {
+            let at = at.saturating_sub(1);
+            HYPHEN.find(&bytes[at..]).map(|found| at + found + 1)
+        });
         let taken = next.unwrap_or(bytes.len());
         self.give_text(&bytes[..taken], sink);
         self.in_line = bytes[taken - 1] != b'\n';

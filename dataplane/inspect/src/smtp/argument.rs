@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::command::{Verb, is_blank, word};
-use super::ext::{Advertised, Invalid, Wrong, is_xtext};
+use super::ext::{Advertised, Invalid, SMTPUTF8, Wrong, is_xtext};
 use super::sasl::{is_initial_response, is_mechanism};
 
 /// Attributes of XCLIENT and XFORWARD (Postfix, XCLIENT_README and XFORWARD_README).
@@ -74,7 +74,7 @@ fn verify(line: &[u8], from: usize, advertised: &Advertised) -> Result<(), Inval
     let Some(at) = arguments(line, from).skip(1).last() else { return Ok(()) };
     let text = &line[at.clone()];
     match text.get(..NAME.len()).map(|head| (head.eq_ignore_ascii_case(NAME), text.get(NAME.len()))) {
-        Some((true, None)) if advertised.has("SMTPUTF8") => Ok(()),
+        Some((true, None)) if advertised.has(SMTPUTF8) => Ok(()),
         Some((true, None)) => Err(Invalid { at, why: Wrong::Unknown }),
         Some((true, Some(b'='))) => Err(Invalid { at, why: Wrong::Value }),
         _ => Ok(()),

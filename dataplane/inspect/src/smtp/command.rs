@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use super::octets::Octets;
+
 /// A command line, CRLF included (RFC 5321, 4.5.3.1.4).
 pub const LINE_LIMIT: usize = 512;
 
@@ -44,17 +46,36 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// Every one, in the order of their numbers.
+    pub const ALL: [Verb; 11] = [
+        Verb::Auth,
+        Verb::Bdat,
+        Verb::Data,
+        Verb::Ehlo,
+        Verb::Helo,
+        Verb::Mail,
+        Verb::Quit,
+        Verb::Rcpt,
+        Verb::Rset,
+        Verb::StartTls,
+        Verb::Other,
+    ];
+
     /// The verb that `word` is, in whatever case.
     #[must_use]
     pub fn new(word: &[u8]) -> Self {
         // All but three have four letters, which compare as one number.
-        let Ok(mut four) = <[u8; 4]>::try_from(word) else {
+        let Ok(four) = <[u8; 4]>::try_from(word) else {
             // Exchange: the same under names of its own.
             const LONG: [(&[u8], Verb); 3] =
                 [(b"STARTTLS", Verb::StartTls), (b"X-ANONYMOUSTLS", Verb::StartTls), (b"X-EXPS", Verb::Auth)];
             let known = LONG.iter().find(|(text, _)| text.eq_ignore_ascii_case(word));
             return known.map_or(Verb::Other, |(_, verb)| *verb);
         };
+        Self::of_four(four)
+    }
+
+    fn of_four(mut four: [u8; 4]) -> Self {
         four.make_ascii_uppercase();
         match &four {
             b"AUTH" => Verb::Auth,
@@ -81,16 +102,54 @@ impl Verb {
     }
 }
 
+/// What one look at a command line tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// What its first word is.
+    pub verb: Verb,
+    /// Where that stands.
+    start: u16,
+    end: u16,
+    /// What octets it has.
+    pub octets: Octets,
+}
+
+impl Head {
+    /// Looks at a line of at most 65,535 octets, given without its CRLF.
+    #[must_use]
+    pub fn of(line: &[u8]) -> Self {
+        let octets = Octets::of(line);
+        // Nearly every line begins with four letters that are known.
+        if let Some((four, rest)) = line.split_first_chunk()
+            && !rest.first().copied().is_some_and(is_word)
+        {
+            let verb = Verb::of_four(*four);
+            if verb != Verb::Other {
+                return Self { verb, start: 0, end: four.len() as u16, octets };
+            }
+        }
+        let Range { start, end } = word(line);
+        Self { verb: Verb::new(&line[start..end]), start: start as u16, end: end as u16, octets }
+    }
+
+    /// Where its first word stands.
+    #[must_use]
+    pub fn word(self) -> Range<usize> {
+        usize::from(self.start)..usize::from(self.end)
+    }
+}
+
 /// Where the first word of a line stands: after optional blanks, the run of letters, digits and hyphens.
 /// It ends at any other octet. Empty where there is none.
 #[must_use]
 pub fn word(line: &[u8]) -> Range<usize> {
     let start = line.iter().position(|byte| !is_blank(*byte)).unwrap_or(line.len());
-    let len = line[start..]
-        .iter()
-        .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'-'))
-        .unwrap_or(line.len() - start);
+    let len = line[start..].iter().position(|byte| !is_word(*byte)).unwrap_or(line.len() - start);
     start..start + len
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
 /// Blank or tab, which servers skip alike.
@@ -151,7 +210,32 @@ mod tests {
     }
 
     #[test]
+    fn a_head_is_the_first_word() {
+        for line in [
+            "RCPT TO:<a@b>",
+            "rcpt",
+            " RCPT TO",
+            "RCPTX",
+            "RCP",
+            "",
+            "data x",
+            "starttls",
+            "DATA-",
+            "X-EXPS",
+            "NOOP",
+            "!",
+        ] {
+            let line = line.as_bytes();
+            let head = Head::of(line);
+            assert_eq!((head.word(), head.verb), (word(line), Verb::new(&line[word(line)])), "{line:?}");
+            assert_eq!(head.octets, Octets::of(line));
+        }
+    }
+
+    #[test]
     fn verbs_are_known_in_any_case() {
+        assert_eq!(Verb::ALL.map(|verb| verb as usize), core::array::from_fn(|index| index));
+
         assert_eq!(Verb::new(b"StartTls"), Verb::StartTls);
         assert_eq!(Verb::new(b"saml"), Verb::Mail);
         assert_eq!(Verb::new(b"STARTTLSX"), Verb::Other);

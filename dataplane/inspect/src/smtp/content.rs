@@ -6,12 +6,8 @@
 //! line, a dot (or dot and NUL), then LF or CR, in any form but the exact one. Octets are never repaired: that would
 //! break signatures (DKIM).
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
-/// Dots that may start a line: only those are looked for, so that text full of dots costs no more than other text.
-static DOTS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| ["\n.", "\r.", "\0."].map(Finder::new));
+/// Octets that are looked at without a branch for each.
+const STRIDE: usize = 64;
 
 /// What stands before the next octet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,19 +76,37 @@ impl Scanner {
                 _ => self.moved(Before::OddDot, Piece::Text(1)),
             };
         }
-        // The nearest dot behind LF, CR or NUL; each search ends where the one before it found something.
-        let [lf, cr, nul] = &*DOTS;
-        let end = lf.find(bytes).map_or(bytes.len(), |at| at + 1);
-        let end = cr.find(&bytes[..end]).map_or(end, |at| at + 1);
-        let odd = nul.find_iter(&bytes[..end]).find(|at| self.before(bytes, at + 1) == Before::Nul);
-        if let Some(at) = odd {
-            return self.moved(Before::OddDot, Piece::Text(at + 2));
+        let Some(dot) = self.line_dot(bytes) else {
+            return self.moved(self.before(bytes, bytes.len()), Piece::Text(bytes.len()));
+        };
+        match self.before(bytes, dot) {
+            Before::LineEnd => self.moved(Before::LineEnd, Piece::Text(dot)),
+            _ => self.moved(Before::OddDot, Piece::Text(dot + 1)),
         }
-        match self.before(bytes, end) {
-            before if end == bytes.len() => self.moved(before, Piece::Text(end)),
-            Before::LineEnd => self.moved(Before::LineEnd, Piece::Text(end)),
-            _ => self.moved(Before::OddDot, Piece::Text(end + 1)),
+    }
+
+    /// The first dot behind `bytes[0]` that may start a line: it follows LF, CR, or NUL at the start of a line.
+    fn line_dot(&self, bytes: &[u8]) -> Option<usize> {
+        // Attachments have no dots at all. Once there is one, others are passed over as fast as other text.
+        let mut at = memchr::memchr(b'.', bytes)?.max(1);
+        let starts_line = |at: usize| match bytes[at - 1] {
+            b'\r' | b'\n' => true,
+            0 => self.before(bytes, at) == Before::Nul,
+            _ => false,
+        };
+        let dot = |from: usize, to: usize| (from..to).find(|at| bytes[*at] == b'.' && starts_line(*at));
+        while let Some(octets) = bytes[at..].first_chunk::<STRIDE>() {
+            let before = &bytes[at - 1..at - 1 + STRIDE];
+            let may = before
+                .iter()
+                .zip(octets)
+                .fold(false, |may, (before, octet)| may | ((*before <= b'\r') & (*octet == b'.')));
+            if may && let Some(dot) = dot(at, at + STRIDE) {
+                return Some(dot);
+            }
+            at += STRIDE;
         }
+        dot(at, bytes.len())
     }
 
     fn moved(&mut self, before: Before, piece: Piece) -> Piece {
@@ -125,7 +139,35 @@ impl Scanner {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Octets that come one by one are never passed over many at once.
+        #[test]
+        fn what_is_found_does_not_depend_on_the_cut(
+            content in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    b".", b".", b".", &b"\r\n"[..], b"\r", b"\n", b"\0", b"\t", b"a", b"\r\n.\r\n", &[b'a'; STRIDE],
+                    &[b'.'; STRIDE],
+                ]),
+                0..40,
+            ),
+            cuts in proptest::collection::vec(1..3 * STRIDE, 0..20),
+        ) {
+            let content = content.concat();
+            let (mut pieces, mut rest) = (Vec::new(), &content[..]);
+            for cut in cuts {
+                let (piece, behind) = rest.split_at(cut.min(rest.len()));
+                pieces.push(piece);
+                rest = behind;
+            }
+            pieces.push(rest);
+            let octets: Vec<&[u8]> = content.chunks(1).collect();
+            prop_assert_eq!(read(&pieces), read(&octets), "{}", content.escape_ascii());
+        }
+    }
 
     /// Reads `content` in `pieces`; text without stuffing, and how it ended.
     fn read(pieces: &[&[u8]]) -> (Vec<u8>, Option<Piece>, usize) {

@@ -16,6 +16,7 @@ pub mod command;
 pub mod content;
 pub mod ext;
 pub mod line;
+pub mod octets;
 pub mod outstanding;
 pub mod path;
 pub mod relay;
@@ -26,7 +27,7 @@ pub mod signature;
 
 pub use answer::{Answer, Answered, ServerEvent};
 pub use chunk::Chunk;
-pub use command::{Verb, word};
+pub use command::{Head, Verb, word};
 pub use line::Line;
 pub use outstanding::Expects;
 pub use session::{ClientEvent, Fault, Session};

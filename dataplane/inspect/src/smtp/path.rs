@@ -1,56 +1,69 @@
 //! The path that MAIL and RCPT carry.
 
-use super::command::{is_blank, trim, word};
+use core::ops::Range;
 
-/// The path of a MAIL or RCPT line: what stands between the angle brackets behind `FROM:` or `TO:`, source route
-/// included. Quoted strings are skipped over as RFC 5321, 4.1.2 has them, so `<"a>b"@c>` is one path.
+use super::command::{is_blank, trim};
+
+/// Where the two parts of what MAIL and RCPT say stand in their line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The path.
+    pub path: Range<usize>,
+    /// Where it ends and parameters begin.
+    pub end: usize,
+}
+
+/// Finds the path of a MAIL or RCPT line whose verb ends at `verb_end`: what stands between the angle brackets behind `FROM:` or `TO:`,
+/// source route included. Quoted strings are skipped over as RFC 5321, 4.1.2 has them, so `<"a>b"@c>` is one path.
 ///
 /// Lines that are not as the RFC wants them still have a path, as long as some server might find one: without brackets
 /// it is the next word; without the keyword, or with other text before the bracket, it is everything that is left.
-#[must_use]
-pub fn path(line: &[u8]) -> &[u8] {
-    let after_verb = line.get(word(line).end..).unwrap_or_default();
-    let argument = trim(after_verb);
-    let keyword = word(argument);
-    let named = &argument[keyword.clone()];
-    let rest = trim(&argument[keyword.end..]);
-    let rest = match rest.strip_prefix(b":") {
-        Some(rest) if named.eq_ignore_ascii_case(b"FROM") || named.eq_ignore_ascii_case(b"TO") => trim(rest),
-        _ => argument,
-    };
-    match rest.strip_prefix(b"<") {
-        Some(inner) => &inner[..closing_bracket(inner).unwrap_or(inner.len())],
-        None if rest.contains(&b'<') || rest.len() == argument.len() => rest,
-        None => &rest[..rest.iter().position(|byte| is_blank(*byte)).unwrap_or(rest.len())],
-    }
-}
-
-/// Where the path of a MAIL or RCPT line ends and its parameters begin.
 ///
-/// Behind the closing bracket, whether a blank follows or not. Where there is none, or where what stands before it looks
+/// Parameters begin behind the closing bracket, whether a blank follows or not. Where there is none, or where what stands before it looks
 /// like parameters, at the first blank: what may be a parameter for some server must be judged as one.
 #[must_use]
-pub fn end(line: &[u8]) -> usize {
-    let after_verb = line.get(word(line).end..).unwrap_or_default();
-    let argument = trim(after_verb);
-    let keyword = word(argument);
-    let named = &argument[keyword.clone()];
-    let behind_keyword = trim(&argument[keyword.end..]);
-    let rest = match behind_keyword.strip_prefix(b":") {
-        Some(rest) if named.eq_ignore_ascii_case(b"FROM") || named.eq_ignore_ascii_case(b"TO") => trim(rest),
-        _ => argument,
-    };
-    let blank = memchr::memchr2(b' ', b'\t', rest).unwrap_or(rest.len());
-    let bracket = memchr::memchr(b'<', rest).unwrap_or(rest.len());
-    let before = rest.get(blank..bracket).unwrap_or_default();
-    let closed = rest.get(bracket + 1..).and_then(closing_bracket).map(|at| bracket + 1 + at + 1);
-    let len = match closed {
-        Some(end) if !before.contains(&b'=') => end,
-        _ => blank,
-    };
-    // `rest` ends where the line does, but for blanks.
+pub fn find(line: &[u8], verb_end: usize) -> Place {
+    let behind_verb = line.get(verb_end..).unwrap_or_default();
+    // Nearly every line.
+    if let Some(from) = behind(behind_verb, b" TO:<").or_else(|| behind(behind_verb, b" FROM:<"))
+        && let Some(len) = closing_bracket(from)
+    {
+        let start = line.len() - from.len();
+        return Place { path: start..start + len, end: start + len + 1 };
+    }
+    let argument = trim(behind_verb);
+    let named = behind_keyword(argument);
+    let text = named.unwrap_or(argument);
+    // It ends where the line does, but for blanks.
     let trailing = line.iter().rev().take_while(|byte| is_blank(**byte)).count();
-    line.len().saturating_sub(trailing + rest.len()) + len
+    let stop = line.len() - trailing;
+    let start = stop.saturating_sub(text.len());
+    let first_word = || memchr::memchr2(b' ', b'\t', text).unwrap_or(text.len());
+    if let Some(inner) = text.strip_prefix(b"<") {
+        return match closing_bracket(inner) {
+            Some(len) => Place { path: start + 1..start + 1 + len, end: start + 1 + len + 1 },
+            None => Place { path: start + 1..stop, end: start + first_word() },
+        };
+    }
+    let blank = first_word();
+    let bracket = memchr::memchr(b'<', text);
+    let len = if named.is_none() || bracket.is_some() { text.len() } else { blank };
+    let closed = bracket.and_then(|at| Some(at + 1 + closing_bracket(&text[at + 1..])? + 1));
+    let before = text.get(blank..bracket.unwrap_or(text.len())).unwrap_or_default();
+    let end = closed.filter(|_| !before.contains(&b'=')).unwrap_or(blank);
+    Place { path: start..start + len, end: start + end }
+}
+
+/// What stands behind `FROM:` or `TO:`.
+fn behind_keyword(argument: &[u8]) -> Option<&[u8]> {
+    let rest = behind(argument, b"TO").or_else(|| behind(argument, b"FROM"))?;
+    trim(rest).strip_prefix(b":").map(trim)
+}
+
+/// What stands behind a word.
+fn behind<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = text.split_at_checked(word.len())?;
+    head.eq_ignore_ascii_case(word).then_some(rest)
 }
 
 fn closing_bracket(inner: &[u8]) -> Option<usize> {
@@ -72,7 +85,12 @@ fn closing_bracket(inner: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::word;
     use super::*;
+
+    fn place(line: &str) -> Place {
+        find(line.as_bytes(), word(line.as_bytes()).end)
+    }
 
     #[test]
     fn parameters_begin_where_the_path_ends() {
@@ -94,12 +112,7 @@ mod tests {
             ("MAIL  ", "  "),
             ("MAIL", ""),
         ] {
-            let line = line.as_bytes();
-            assert_eq!(
-                line[end(line)..].escape_ascii().to_string(),
-                expected.escape_default().to_string(),
-                "{line:?}"
-            );
+            assert_eq!(&line[place(line).end..], expected, "{line:?}");
         }
     }
 
@@ -123,7 +136,7 @@ mod tests {
             ("MAIL FROM:", ""),
             ("MAIL", ""),
         ] {
-            assert_eq!(path(line.as_bytes()), expected.as_bytes(), "{line}");
+            assert_eq!(&line[place(line).path], expected, "{line}");
         }
     }
 }

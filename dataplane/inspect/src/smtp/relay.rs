@@ -1,15 +1,21 @@
 //! Recipients with which servers are tried for an open relay.
 
+use super::octets::Octets;
+
 /// Whether the path of a RCPT asks for more than delivery to the one domain behind its `@`: it is empty, has a source route
 /// (RFC 5321, 4.1.1.3), or a local part that names another host (`a%b@c`, `b!a@c`, `"a@b"@c`, `a@b@c`; RFC 5321, F.2 and 3.6.1).
+/// `octets` are those of the path, or of a line that it is in.
 #[must_use]
-pub fn is_probe(path: &[u8]) -> bool {
+pub fn is_probe(path: &[u8], octets: Octets) -> bool {
     if path.first().is_none_or(|first| *first == b'@') {
         return true;
     }
+    // Nearly every path: one `@`, and no sign of another host.
+    if octets.ats() <= 1 && !octets.has_odd() {
+        return false;
+    }
     let Some(mut at) = memchr::memchr3(b'%', b'!', b'@', path) else { return false };
     if path[at] == b'@' {
-        // Nearly every path: one `@`, a domain behind it.
         let rest = &path[at + 1..];
         match memchr::memchr3(b'%', b'!', b'@', rest) {
             None => return false,
@@ -54,7 +60,7 @@ mod tests {
             ("wow!@b", false),
             ("a@[192.0.2.1]", false),
         ] {
-            assert_eq!(is_probe(path.as_bytes()), expected, "{path}");
+            assert_eq!(is_probe(path.as_bytes(), Octets::of(path.as_bytes())), expected, "{path}");
         }
     }
 }

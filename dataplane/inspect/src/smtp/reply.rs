@@ -79,6 +79,11 @@ impl Reader {
     /// # Errors
     /// [`NotAReply`] when the line does not start with a code from 200 to 599 and a separator.
     pub fn read(&mut self, piece: &[u8]) -> Result<(), NotAReply> {
+        if self.len == 0
+            && let Some(head) = piece.first_chunk()
+        {
+            return self.begin(*head, piece.len());
+        }
         let head = (8_u32.saturating_sub(self.len)) as usize;
         for byte in &piece[..head.min(piece.len())] {
             match self.len {
@@ -97,6 +102,24 @@ impl Reader {
             self.len += 1;
         }
         self.len = self.len.saturating_add(piece.len().saturating_sub(head) as u32);
+        Ok(())
+    }
+
+    /// The same of a line that begins with these octets, and of which so many are known: nearly every line.
+    fn begin(&mut self, head: [u8; 8], len: usize) -> Result<(), NotAReply> {
+        let [first @ b'2'..=b'5', second @ b'0'..=b'9', third @ b'0'..=b'9', separator, text @ ..] = head
+        else {
+            return Err(NotAReply);
+        };
+        self.last = match separator {
+            b'-' => false,
+            b' ' | b'\r' | b'\n' => true,
+            _ => return Err(NotAReply),
+        };
+        let digit = |digit: u8| u16::from(digit - b'0');
+        self.code = digit(first) * 100 + digit(second) * 10 + digit(third);
+        self.text = text;
+        self.len = u32::try_from(len).unwrap_or(u32::MAX);
         Ok(())
     }
 

@@ -3,10 +3,10 @@
 use core::ops::Range;
 
 use super::chunk::{Chunk, Chunks};
-use super::command::{AUTH_LINE_LIMIT, LINE_LIMIT, Verb, auth_is_one_step, trim, word};
+use super::command::{AUTH_LINE_LIMIT, Head, LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
-use super::ext::{Advertised, is_binary};
-use super::line::{Line, first_line};
+use super::ext::{Advertised, CHUNKING, PIPELINING, is_binary};
+use super::line::{Line, first_line, without_end};
 use super::outstanding::{Expects, Outstanding, Overflow};
 use super::reply::Reader;
 use super::sasl::ExchangeLine;
@@ -21,8 +21,8 @@ pub enum ClientEvent {
     Early,
     /// A part of a command line, without its LF. [`Session::line`] has what is known of the line.
     Partial(usize),
-    /// What completes a command line. The caller must say what became of it with [`Session::command`].
-    Command(usize),
+    /// What completes a command line, and what it is. The caller must say what became of it with [`Session::command`].
+    Command(usize, Head),
     /// A part of a line of an AUTH exchange, which is no command; or the whole. Needs no answer.
     Exchange(usize),
     /// Text of a message.
@@ -184,7 +184,6 @@ impl Session {
     fn command_piece(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
         let start = self.line_len();
-        let fault = fault_in(piece, self.cr).map(|wrong| wrong.behind(start));
         if start > 0 || !complete {
             let Some(held) = hold(&mut self.held[CLIENT], lines) else {
                 return ClientEvent::Fault(Fault::NoRoom);
@@ -192,27 +191,39 @@ impl Session {
             held.append(piece);
         }
         let line = self.held[CLIENT].as_ref().map_or(piece, |held| held.bytes());
-        let limit = line_limit(line, &self.advertised, auth);
         let len = start + piece.len();
-        if complete && !self.outstanding.is_empty() && self.is_early(line) {
+        let head = complete.then(|| Head::of(without_end(line)));
+        if !self.outstanding.is_empty() && head.is_some_and(|head| self.is_early(head.verb)) {
             if let Some(held) = self.held[CLIENT].as_deref_mut() {
                 held.truncate(start);
             }
             return ClientEvent::Early;
         }
-        match fault {
-            Some(wrong) if wrong.at < limit => return ClientEvent::Fault(wrong.fault()),
-            _ if len > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
-            _ => {}
+        let fault = match head {
+            // What was counted is all of it, and as it should be.
+            Some(head) if start == 0 && head.octets.are_printable() && piece.ends_with(b"\r\n") => None,
+            _ => fault_in(piece, self.cr).map(|wrong| wrong.behind(start)),
+        };
+        // No limit is shorter.
+        if fault.is_some() || len > LINE_LIMIT {
+            let limit = line_limit(line, &self.advertised, auth);
+            match fault {
+                Some(wrong) if wrong.at < limit => return ClientEvent::Fault(wrong.fault()),
+                _ if len > limit => return ClientEvent::Fault(Fault::TooLong(limit)),
+                _ => {}
+            }
         }
         self.line_len = len as u16;
-        self.cr = piece.ends_with(b"\r");
-        if complete { ClientEvent::Command(piece.len()) } else { ClientEvent::Partial(piece.len()) }
+        self.cr = head.is_none() && piece.ends_with(b"\r");
+        match head {
+            Some(head) => ClientEvent::Command(piece.len(), head),
+            None => ClientEvent::Partial(piece.len()),
+        }
     }
 
     /// Whether a command must not leave before the replies to those before it are known: BDAT, where it is offered.
-    fn is_early(&self, line: &[u8]) -> bool {
-        Verb::new(&line[word(line)]) == Verb::Bdat && self.advertised.has("CHUNKING")
+    fn is_early(&self, verb: Verb) -> bool {
+        verb == Verb::Bdat && self.advertised.has(CHUNKING)
     }
 
     /// The client's line as far as it is known, when `piece` is its last part; at most [`super::line::LINE_HELD`] octets.
@@ -385,16 +396,19 @@ impl Session {
         self.phase == Phase::Chunk
     }
 
-    /// What matters of a command line, without its CRLF, beyond its verb.
+    /// What matters of a command line, without its CRLF, beyond its verb. The parameters of MAIL begin at `parameters`.
     #[must_use]
-    pub fn shape(&self, verb: Verb, line: &[u8]) -> Shape {
-        let rest = line.get(word(line).end..).unwrap_or_default();
-        Shape {
-            obeyed: trim(rest).is_empty() && !self.outstanding.contains(Expects::Auth),
-            one_step: verb == Verb::Auth && auth_is_one_step(line),
-            chunk: (verb == Verb::Bdat).then(|| Chunk::parse(line).ok()).flatten(),
-            binary: verb == Verb::Mail && is_binary(line),
-            ..Shape::default()
+    pub fn shape(&self, verb: Verb, line: &[u8], parameters: usize) -> Shape {
+        let rest = |from: usize| line.get(from..).unwrap_or_default();
+        match verb {
+            Verb::Rset => Shape {
+                obeyed: trim(rest(word(line).end)).is_empty() && !self.outstanding.contains(Expects::Auth),
+                ..Shape::default()
+            },
+            Verb::Auth => Shape { one_step: auth_is_one_step(line), ..Shape::default() },
+            Verb::Bdat => Shape { chunk: Chunk::parse(line).ok(), ..Shape::default() },
+            Verb::Mail => Shape { binary: is_binary(rest(parameters)), ..Shape::default() },
+            _ => Shape::default(),
         }
     }
 
@@ -428,7 +442,7 @@ impl Session {
     /// (RFC 2920, 3.1), and there are replies to come.
     #[must_use]
     pub fn is_out_of_turn(&self) -> bool {
-        !self.outstanding.is_empty() && (self.ends_group || !self.advertised.takes_groups())
+        !self.outstanding.is_empty() && (self.ends_group || !self.advertised.has(PIPELINING))
     }
 
     /// Whether every command has its reply.
@@ -454,7 +468,7 @@ impl Session {
 /// What a session needs to know of a command line beyond its verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shape {
-    /// A RSET like this is obeyed by every server: it has no arguments (with them it is refused, RFC 5321, 4.1.1.5), and
+    /// A RSET that is obeyed by every server: it has no arguments (with them it is refused, RFC 5321, 4.1.1.5), and
     /// cannot be taken for a line of an AUTH exchange.
     pub obeyed: bool,
     /// An AUTH that other commands may follow at once.
@@ -488,12 +502,6 @@ impl Wrong {
 
 /// The first octet that a line must not have. `cr`: the octet before was a CR.
 fn fault_in(piece: &[u8], cr: bool) -> Option<Wrong> {
-    // A line as it should be, without a branch for each octet.
-    if let (false, [text @ .., b'\r', b'\n']) = (cr, piece)
-        && text.iter().fold(true, |good, byte| good & (*byte >= b' ' && *byte != 127))
-    {
-        return None;
-    }
     let mut at = 0;
     if cr {
         if piece.first() != Some(&b'\n') {

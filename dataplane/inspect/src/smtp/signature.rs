@@ -5,6 +5,7 @@
 
 use super::command::{Verb, is_blank, trim, words};
 use super::line::LINE_HELD;
+use super::octets::Octets;
 
 /// Something to look at.
 #[derive(Debug, Clone, Copy)]
@@ -21,15 +22,44 @@ pub enum Seen<'a> {
         len: usize,
         /// Path of MAIL or RCPT.
         path: &'a [u8],
+        /// What octets the line has.
+        octets: Octets,
         /// RCPT commands of the transaction, this one included.
         recipient_count: u32,
         /// Recipients of a message above which 3106 sees spam (`ip audit smtp spam`).
         spam_recipients: u32,
     },
-    /// A field of the message's own header, unfolded.
-    Field(&'a [u8]),
-    /// A field of the header of a part, unfolded.
-    PartField(&'a [u8]),
+    /// A field of the message's own header.
+    Field(Field<'a>),
+    /// A field of the header of a part.
+    PartField(Field<'a>),
+}
+
+/// A header field, unfolded.
+#[derive(Debug, Clone, Copy)]
+pub struct Field<'a> {
+    /// All of it.
+    text: &'a [u8],
+    /// Its name, and its value without blanks around it; both are empty where there is no colon.
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Field<'a> {
+    /// The field that `text` is.
+    #[must_use]
+    pub fn new(text: &'a [u8]) -> Self {
+        let (name, value) = match memchr::memchr(b':', text) {
+            Some(at) => (trim(&text[..at]), trim(&text[at + 1..])),
+            None => (&[][..], &[][..]),
+        };
+        Self { text, name, value }
+    }
+
+    /// Its value, if it has this name.
+    fn named(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.name.eq_ignore_ascii_case(name).then_some(self.value)
+    }
 }
 
 /// Octets of a MIME field above which 3108 sees an overflow.
@@ -43,96 +73,185 @@ const EXECUTABLES: [&[u8]; 12] = [
     b".bat", b".cmd", b".com", b".cpl", b".exe", b".hta", b".js", b".lnk", b".pif", b".scr", b".vbs", b".wsf",
 ];
 
-/// Whether a signature's attack is what was seen.
-type Look = fn(&Seen<'_>) -> bool;
+/// What a signature looks for, and where it need not look.
+struct Row {
+    id: u16,
+    /// Commands that it may be found in: bit n for verb n.
+    verbs: u16,
+    /// It may be found in fields of a header.
+    fields: bool,
+    /// In commands it is found only with an odd octet ([`Octets::has_odd`]), or many brackets.
+    odd: bool,
+    /// Whether its attack is what was seen.
+    look: fn(&Seen<'_>) -> bool,
+}
+
+impl Row {
+    /// A signature of commands.
+    const fn command(id: u16, verbs: &[Verb], look: fn(&Seen<'_>) -> bool) -> Self {
+        let (mut bits, mut index) = (0, 0);
+        while index < verbs.len() {
+            bits |= 1 << verbs[index] as u16;
+            index += 1;
+        }
+        Self { id, verbs: bits, fields: false, odd: false, look }
+    }
+
+    /// A signature of fields alone.
+    const fn field(id: u16, look: fn(&Seen<'_>) -> bool) -> Self {
+        Self { fields: true, ..Self::command(id, &[], look) }
+    }
+
+    const fn and_fields(self) -> Self {
+        Self { fields: true, ..self }
+    }
+
+    const fn odd(self) -> Self {
+        Self { odd: true, ..self }
+    }
+}
+
+const EVERY: &[Verb] = &Verb::ALL;
+const ADDRESSED: &[Verb] = &[Verb::Mail, Verb::Rcpt];
 
 /// What each signature looks for, in the order of [`artifact::settings::SIGNATURES`].
-const LOOKS: [(u16, Look); 20] = [
-    (3100, |seen| addressed(seen, &[Verb::Mail, Verb::Rcpt], runs_program)),
-    (3101, |seen| addressed(seen, &[Verb::Rcpt], begins_with_pipe)),
-    (3102, |seen| addressed(seen, &[Verb::Mail], begins_with_pipe)),
-    (3103, |seen| is_verb(seen, &["VRFY", "EXPN"])),
-    (3104, |seen| is_verb(seen, &["WIZ", "DEBUG"])),
-    (3105, decode_alias),
-    (
+const ROWS: [Row; 20] = [
+    Row::command(3100, ADDRESSED, |seen| addressed(seen, runs_program)).odd(),
+    Row::command(3101, &[Verb::Rcpt], |seen| addressed(seen, begins_with_pipe)).odd(),
+    Row::command(3102, &[Verb::Mail], |seen| addressed(seen, begins_with_pipe)).odd(),
+    Row::command(3103, &[Verb::Other], |seen| is_verb(seen, &["VRFY", "EXPN"])),
+    Row::command(3104, &[Verb::Other], |seen| is_verb(seen, &["WIZ", "DEBUG"])),
+    Row::command(3105, &[Verb::Rcpt], decode_alias).and_fields(),
+    Row::command(
         3106,
-        |seen| matches!(seen, Seen::Command { verb: Verb::Rcpt, recipient_count, spam_recipients, .. } if recipient_count > spam_recipients),
+        &[Verb::Rcpt],
+        |seen| matches!(seen, Seen::Command { recipient_count, spam_recipients, .. } if recipient_count > spam_recipients),
     ),
-    (3107, |seen| named(seen, b"Reply-To").is_some_and(is_shell_text)),
-    (3108, |seen| match seen {
-        Seen::Field(field) | Seen::PartField(field) => {
-            field.len() > MIME_FIELD_LIMIT && (starts(field, b"Content-") || starts(field, b"MIME-"))
+    Row::field(
+        3107,
+        |seen| matches!(seen, Seen::Field(field) if field.named(b"Reply-To").is_some_and(is_shell_text)),
+    ),
+    Row::field(3108, |seen| match seen {
+        Seen::Field(Field { text, .. }) | Seen::PartField(Field { text, .. }) => {
+            text.len() > MIME_FIELD_LIMIT && (starts(text, b"Content-") || starts(text, b"MIME-"))
         }
         Seen::Command { .. } => false,
     }),
-    (
+    Row::command(
         3109,
+        EVERY,
         |seen| matches!(seen, Seen::Command { verb, len, .. } if *verb != Verb::Auth && *len > COMMAND_LIMIT),
     ),
-    (3110, |seen| {
-        let named = |name| named(seen, name).or_else(|| part_named(seen, name));
-        named(b"Content-Type").or_else(|| named(b"Content-Disposition")).is_some_and(names_executable)
+    Row::field(3110, |seen| match seen {
+        Seen::Field(field) | Seen::PartField(field) => {
+            let value = field.named(b"Content-Type").or_else(|| field.named(b"Content-Disposition"));
+            value.is_some_and(names_executable)
+        }
+        Seen::Command { .. } => false,
     }),
-    (7001, |seen| addressed(seen, &[Verb::Mail], is_bare_command)),
-    (7002, |seen| addressed(seen, &[Verb::Mail, Verb::Rcpt], expands)),
-    (7003, |seen| {
-        addressed(seen, &[Verb::Rcpt], |path| {
-            has(path, b"$(") || memchr::memchr_iter(b'`', path).nth(1).is_some()
-        })
-    }),
-    (7004, |seen| match seen {
+    Row::command(7001, &[Verb::Mail], |seen| addressed(seen, is_bare_command)),
+    Row::command(7002, ADDRESSED, |seen| addressed(seen, expands)).odd(),
+    Row::command(7003, &[Verb::Rcpt], |seen| {
+        addressed(seen, |path| has(path, b"$(") || memchr::memchr_iter(b'`', path).nth(1).is_some())
+    })
+    .odd(),
+    Row::command(7004, EVERY, |seen| match seen {
         Seen::Command { verb: Verb::Mail | Verb::Rcpt, path, .. } => is_function(path),
         Seen::Command { word, line, .. } => {
             let at = super::word(line).start + word.len();
             is_function(line.get(at..).unwrap_or_default())
         }
-        Seen::Field(field) => is_function(value(field)),
+        Seen::Field(field) => is_function(field.value),
         Seen::PartField(_) => false,
-    }),
-    (7005, |seen| match seen {
+    })
+    .and_fields()
+    .odd(),
+    Row::command(7005, EVERY, |seen| match seen {
         Seen::Command { verb: Verb::Auth, .. } | Seen::PartField(_) => false,
         Seen::Command { line, .. } => looks_up(line),
-        Seen::Field(field) => looks_up(field),
-    }),
-    (7006, |seen| match seen {
+        Seen::Field(field) => looks_up(field.text),
+    })
+    .and_fields()
+    .odd(),
+    Row::command(7006, &[Verb::Auth], |seen| match seen {
         // Of longer lines not everything is known.
-        Seen::Command { verb: Verb::Auth, line, len, .. } if *len <= LINE_HELD => {
+        Seen::Command { line, len, .. } if *len <= LINE_HELD => {
             words(line).nth(2).is_some_and(|response| response != b"=" && !response.len().is_multiple_of(4))
         }
         _ => false,
     }),
-    (7007, |seen| addressed(seen, &[Verb::Rcpt], |path| has(path, b"../") || has(path, b"..\\"))),
-    (7008, |seen| match seen {
+    Row::command(7007, &[Verb::Rcpt], |seen| addressed(seen, |path| has(path, b"../") || has(path, b"..\\")))
+        .odd(),
+    Row::command(7008, ADDRESSED, |seen| match seen {
         // Its path ends at the first bracket.
-        Seen::Command { verb: Verb::Mail | Verb::Rcpt, line, .. } => overflows(line, true),
-        Seen::Field(field) if is_address_field(field) => overflows(value(field), false),
+        Seen::Command { line, .. } => overflows(line, true),
+        Seen::Field(field) if has_addresses(field.name) => overflows(field.value, false),
         _ => false,
-    }),
-    (7009, |seen| {
-        matches!(seen, Seen::Command { verb: Verb::Other, line, .. } if has(line, b"CHUNK="))
-            && is_verb(seen, &["X-LINK2STATE"])
+    })
+    .and_fields()
+    .odd(),
+    Row::command(7009, &[Verb::Other], |seen| {
+        matches!(seen, Seen::Command { line, .. } if has(line, b"CHUNK=")) && is_verb(seen, &["X-LINK2STATE"])
     }),
 ];
+
+/// The rows for which it holds: bit n for row n.
+const fn rows(verb: Option<Verb>, odd: bool) -> u32 {
+    let (mut bits, mut index) = (0, 0);
+    while index < ROWS.len() {
+        let row = &ROWS[index];
+        let concerned = match verb {
+            Some(verb) => row.verbs & 1 << verb as u16 != 0 && (odd || !row.odd),
+            None => row.fields,
+        };
+        if concerned {
+            bits |= 1 << index;
+        }
+        index += 1;
+    }
+    bits
+}
+
+/// Rows that are to be looked at in a field.
+const OF_FIELDS: u32 = rows(None, true);
+
+/// Rows that are to be looked at in a command, by its verb: in any, and where nothing in it is odd.
+const OF_COMMANDS: [[u32; 2]; Verb::ALL.len()] = {
+    let (mut all, mut index) = ([[0; 2]; Verb::ALL.len()], 0);
+    while index < all.len() {
+        let verb = Some(Verb::ALL[index]);
+        all[index] = [rows(verb, true), rows(verb, false)];
+        index += 1;
+    }
+    all
+};
 
 /// The first of the signatures that are on whose attack this is. Bit n of `on` is for row n of
 /// [`artifact::settings::SIGNATURES`].
 #[must_use]
 pub fn find(seen: &Seen<'_>, on: u32) -> Option<u16> {
-    let mut left = on;
+    let mut left = on
+        & match seen {
+            Seen::Command { verb, octets, .. } => {
+                let [any, plain] = OF_COMMANDS[*verb as usize];
+                if octets.has_odd() || octets.openings() >= BRACKETS { any } else { plain }
+            }
+            Seen::Field(_) | Seen::PartField(_) => OF_FIELDS,
+        };
     while left != 0 {
         let index = left.trailing_zeros() as usize;
         left &= left - 1;
-        if let Some((id, look)) = LOOKS.get(index)
-            && look(seen)
+        if let Some(row) = ROWS.get(index)
+            && (row.look)(seen)
         {
-            return Some(*id);
+            return Some(row.id);
         }
     }
     None
 }
 
-fn addressed(seen: &Seen<'_>, verbs: &[Verb], look: fn(&[u8]) -> bool) -> bool {
-    matches!(seen, Seen::Command { verb, path, .. } if verbs.contains(verb) && look(mailbox(path)))
+fn addressed(seen: &Seen<'_>, look: fn(&[u8]) -> bool) -> bool {
+    matches!(seen, Seen::Command { path, .. } if look(mailbox(path)))
 }
 
 fn is_verb(seen: &Seen<'_>, verbs: &[&str]) -> bool {
@@ -167,14 +286,17 @@ fn runs_program(mailbox: &[u8]) -> bool {
 fn decode_alias(seen: &Seen<'_>) -> bool {
     const ALIASES: [&[u8]; 2] = [b"decode", b"uudecode"];
     match seen {
-        Seen::Command { verb: Verb::Rcpt, path, .. } => {
+        Seen::Command { path, .. } => {
+            // Nearly every path begins otherwise: with another letter, and with no route or blank either.
+            if !matches!(path.first(), Some(b'd' | b'D' | b'u' | b'U' | b'"' | b'@' | b' ' | b'\t')) {
+                return false;
+            }
             let local = mailbox(path).split(|byte| *byte == b'@').next().unwrap_or_default();
             let local =
                 local.strip_prefix(b"\"").and_then(|local| local.strip_suffix(b"\"")).unwrap_or(local);
             ALIASES.iter().any(|alias| alias.eq_ignore_ascii_case(local))
         }
-        Seen::Field(field) => {
-            let value = value(field);
+        Seen::Field(Field { value, .. }) => {
             ALIASES.iter().any(|alias| starts(value, alias) && value.get(alias.len()) == Some(&b'@'))
         }
         _ => false,
@@ -199,7 +321,7 @@ fn expands(mailbox: &[u8]) -> bool {
 /// A shell function, as an environment variable must begin to be taken for one.
 fn is_function(text: &[u8]) -> bool {
     let text = trim(text);
-    text.starts_with(b"() {") || text.starts_with(b"(){")
+    text.first() == Some(&b'(') && (text.starts_with(b"() {") || text.starts_with(b"(){"))
 }
 
 /// A lookup of Log4j, or one of its ways to hide the word.
@@ -218,8 +340,8 @@ fn looks_up(text: &[u8]) -> bool {
     })
 }
 
-/// Fields with addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
-fn is_address_field(field: &[u8]) -> bool {
+/// Whether a field of this name has addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
+fn has_addresses(name: &[u8]) -> bool {
     const FIELDS: [&[u8]; 16] = [
         b"Apparently-To",
         b"Bcc",
@@ -238,21 +360,27 @@ fn is_address_field(field: &[u8]) -> bool {
         b"Sender",
         b"To",
     ];
-    let name = field.iter().position(|byte| *byte == b':').map_or(field, |at| trim(&field[..at]));
     FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
+
+/// Pairs of empty brackets, of which one is legal, above which 7008 sees an overflow.
+const BRACKETS: u16 = 8;
 
 /// Empty brackets in a row, of which one is legal; comments within comments; comments of a length that no address has in an
 /// envelope; and the octet 255 behind or before a backslash, which `prescan` takes for its own mark (CVE-2003-0161).
 fn overflows(text: &[u8], envelope: bool) -> bool {
-    const BRACKETS: usize = 8;
     const DEPTH: u32 = 8;
     const COMMENTS: usize = 128;
-    if memchr::memchr3(b'<', b'(', 0xff, text).is_none() {
+    let brackets = || memchr::memchr_iter(b'<', text).filter(|at| text.get(at + 1) == Some(&b'>'));
+    if brackets().nth(usize::from(BRACKETS) - 1).is_some() {
+        return true;
+    }
+    // Nearly every text has neither.
+    if memchr::memchr2(b'(', 0xff, text).is_none() {
         return false;
     }
     let marked = |pair: &[u8]| pair == b"\\\xff" || pair == b"\xff\\";
-    if text.windows(2).any(marked) || text.windows(2).filter(|pair| *pair == b"<>").count() >= BRACKETS {
+    if text.windows(2).any(marked) {
         return true;
     }
     let (mut depth, mut deepest, mut inside) = (0_u32, 0, 0);
@@ -286,29 +414,6 @@ fn names_executable(value: &[u8]) -> bool {
                     starts(rest, end) && behind.is_none_or(|byte| b"\"'; \t)".contains(byte))
                 })
         })
-}
-
-fn named<'a>(seen: &Seen<'a>, name: &[u8]) -> Option<&'a [u8]> {
-    match seen {
-        Seen::Field(field) => value_of(field, name),
-        _ => None,
-    }
-}
-
-fn part_named<'a>(seen: &Seen<'a>, name: &[u8]) -> Option<&'a [u8]> {
-    match seen {
-        Seen::PartField(field) => value_of(field, name),
-        _ => None,
-    }
-}
-
-fn value_of<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let at = field.iter().position(|byte| *byte == b':')?;
-    trim(&field[..at]).eq_ignore_ascii_case(name).then(|| trim(&field[at + 1..]))
-}
-
-fn value(field: &[u8]) -> &[u8] {
-    field.iter().position(|byte| *byte == b':').map_or(b"", |at| trim(&field[at + 1..]))
 }
 
 fn starts(text: &[u8], with: &[u8]) -> bool {

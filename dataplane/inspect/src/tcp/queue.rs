@@ -99,6 +99,8 @@ pub struct Queues {
     pub promised: StreamOffset,
     /// What the sender takes for acknowledged, where the receiver has acknowledged more.
     pub shown: Option<StreamOffset>,
+    /// The end of what the receiver has named in a SACK block.
+    pub reported: StreamOffset,
 }
 
 /// Duplicate acknowledgements that wait until the receiver has acknowledged what is in front of the gap.
@@ -106,10 +108,10 @@ pub struct Queues {
 pub struct Owed {
     /// How many, at most as many as make the sender send again (RFC 5681 section 3.2).
     pub count: u8,
-    /// Since when.
+    /// Where the first segment begins that the sender has not been told of.
+    pub from: StreamOffset,
+    /// Since when, or since when the receiver has said nothing new.
     pub since: Instant,
-    /// What the receiver had acknowledged when last looked.
-    pub acked: StreamOffset,
 }
 
 /// Blocks that are told to a sender: as many as fit beside timestamps (RFC 2018 section 3).
@@ -220,7 +222,8 @@ impl Spare {
             && self.0.len() < SPARE_LIMIT
         {
             queues.let_go();
-            (queues.promised, queues.shown) = (StreamOffset::default(), None);
+            (queues.promised, queues.reported) = (StreamOffset::default(), StreamOffset::default());
+            queues.shown = None;
             self.0.push(queues);
         }
     }

@@ -6,7 +6,7 @@ use crate::unit::StreamOffset;
 
 /// One direction, from its sender to its receiver.
 ///
-/// Invariant: `acked <= next`, and every octet from `acked` to `next` is remembered.
+/// Invariant: `acked <= next`, and every octet from `acked` to `next` is remembered, or was [`Stream::carried`].
 #[derive(Debug, Default)]
 pub struct Stream {
     /// Sequence number of the octet at offset 0: the one after the SYN.
@@ -107,6 +107,13 @@ impl Stream {
         self.start.add(self.next.0 + u64::from(self.finished)).0
     }
 
+    /// Offset of a sequence number, if it is one of what was forwarded or the one behind.
+    #[must_use]
+    pub fn offset_of(&self, seq: u32) -> Option<StreamOffset> {
+        let offset = StreamOffset(u64::try_from(self.position(seq)).ok()?);
+        (offset <= self.next).then_some(offset)
+    }
+
     /// Signed offset of a sequence number, seen from the next octet.
     fn position(&self, seq: u32) -> i64 {
         unwrap(SeqNum(seq), self.start.add(self.next.0), self.next)
@@ -146,11 +153,12 @@ impl Stream {
         usize::try_from((self.edge.0 + 1).saturating_sub(self.next.0)).unwrap_or(usize::MAX)
     }
 
-    /// The window (unscaled) for an acknowledgement made in the receiver's name. What was allowed once stays allowed (RFC 9293
-    /// section 3.8.6, "shrinking the window"), so it is not the last one that came, which another may have overtaken.
+    /// The window (unscaled) for an acknowledgement of everything before `acked`, made in the receiver's name. What was allowed
+    /// once stays allowed (RFC 9293 section 3.8.6, "shrinking the window"), so it is not the last one that came, which another may
+    /// have overtaken.
     #[must_use]
-    pub fn allowed_window(&self) -> u16 {
-        let window = self.edge.0.saturating_sub(self.acked.0) >> self.window_shift;
+    pub fn allowed_window(&self, acked: StreamOffset) -> u16 {
+        let window = self.edge.0.saturating_sub(acked.0) >> self.window_shift;
         u16::try_from(window).unwrap_or(u16::MAX)
     }
 
@@ -223,6 +231,39 @@ impl Stream {
             spare.reclaim(&mut self.queues);
         }
         AckEffect::Advanced
+    }
+
+    /// Whether so many octets with this sequence number continue the stream and may all leave.
+    #[must_use]
+    #[inline]
+    pub fn is_continued_by(&self, seq: u32, len: usize) -> bool {
+        seq == self.seq(self.next) && len <= usize::from(self.segment_limit) && len <= self.allowance()
+    }
+
+    /// Takes note that so many octets from `next` on were forwarded and need not be remembered, with what else their segment
+    /// said.
+    #[inline]
+    pub fn carried(&mut self, len: usize, window: u16, timestamp: Option<u32>) {
+        self.next = self.next.advance(len);
+        self.window = window;
+        if let Some(timestamp) = timestamp {
+            (self.timestamp, self.newest_timestamp) = (timestamp, timestamp);
+        }
+    }
+
+    /// Whether `ack` stands between what the receiver has acknowledged and what was forwarded.
+    #[must_use]
+    #[inline]
+    pub fn is_confirmed_by(&self, ack: u32) -> bool {
+        u64::from(self.seq(self.next).wrapping_sub(ack)) <= self.next.0 - self.acked.0
+    }
+
+    /// The receiver acknowledges `ack`, which [`Stream::is_confirmed_by`], of octets that nobody remembers, and allows `window`
+    /// (unscaled) more.
+    #[inline]
+    pub fn confirmed(&mut self, ack: u32, window: u16) {
+        self.acked = StreamOffset(self.next.0 - u64::from(self.seq(self.next).wrapping_sub(ack)));
+        self.edge = self.edge.max(StreamOffset(self.acked.0 + (u64::from(window) << self.window_shift)));
     }
 
     /// Lets go of every frame.

@@ -140,6 +140,10 @@ impl Rules {
             return Outcome::Pass;
         }
         let now = self.truth(seen);
+        // Nearly every event: nothing became true.
+        if now.is_empty() && !self.catches_all {
+            return Outcome::Pass;
+        }
         let mut held = facts.held;
         held.union(&now);
         let mut outcome = Outcome::Pass;

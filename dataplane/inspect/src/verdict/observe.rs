@@ -4,12 +4,56 @@ use artifact::smtp::{Encoding, Test};
 
 use super::{Cause, Facts, Observation, Rules};
 
+/// What happens in a session that criteria are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    Command,
+    Keyword,
+    Recipients,
+    RecipientReply,
+    HeaderEnd,
+    DataLength,
+    Encoding,
+}
+
+/// Criteria of one policy by the event that decides them; those that patterns decide have none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Compared([Box<[u16]>; 7]);
+
+impl Compared {
+    pub fn new(tests: &[Test]) -> Self {
+        let mut by_event = <[Vec<u16>; 7]>::default();
+        for (index, test) in tests.iter().enumerate() {
+            let event = match test {
+                Test::CommandVerb(_) | Test::CommandLineLength(_) | Test::Always => Event::Command,
+                Test::ReplyEhlo(_) => Event::Keyword,
+                Test::RecipientCount(_) => Event::Recipients,
+                Test::RecipientInvalidCount(_) => Event::RecipientReply,
+                Test::HeaderLength(_) => Event::HeaderEnd,
+                Test::DataLength(_) => Event::DataLength,
+                Test::MimeEncoding(_) => Event::Encoding,
+                Test::SenderAddress
+                | Test::RecipientAddress
+                | Test::Header
+                | Test::Body
+                | Test::MimeContentType => continue,
+            };
+            by_event[event as usize].push(index as u16);
+        }
+        Self(by_event.map(Into::into))
+    }
+
+    pub fn by(&self, event: Event) -> &[u16] {
+        &self.0[event as usize]
+    }
+}
+
 impl Rules {
-    fn observe(&self, seen: &mut Observation, decide: impl Fn(&Test, bool) -> Option<bool>) {
-        for (index, test) in self.tests.iter().enumerate() {
-            let criterion = index as u16;
-            if let Some(holds) = decide(test, self.negated.contains(criterion)) {
-                seen.test(criterion, holds);
+    fn observe(&self, event: Event, seen: &mut Observation, decide: impl Fn(&Test, bool) -> Option<bool>) {
+        for criterion in self.compared.by(event) {
+            let Some(test) = self.tests.get(usize::from(*criterion)) else { continue };
+            if let Some(holds) = decide(test, self.negated.contains(*criterion)) {
+                seen.test(*criterion, holds);
             }
         }
     }
@@ -17,8 +61,8 @@ impl Rules {
     /// A command line of `line_len` octets, CRLF included.
     #[must_use]
     pub fn command(&self, verb: &[u8], line_len: usize) -> Observation {
-        let mut seen = Observation { always_asked: true, ..Observation::default() };
-        self.observe(&mut seen, |test, _| match test {
+        let mut seen = Observation { always_asked: self.catches_all, ..Observation::default() };
+        self.observe(Event::Command, &mut seen, |test, _| match test {
             Test::CommandVerb(name) => Some(name.as_bytes().eq_ignore_ascii_case(verb)),
             Test::CommandLineLength(limit) => Some(line_len as u64 > u64::from(*limit)),
             Test::Always => Some(true),
@@ -31,7 +75,7 @@ impl Rules {
     #[must_use]
     pub fn keyword(&self, keyword: &[u8]) -> Observation {
         let mut seen = Observation::default();
-        self.observe(&mut seen, |test, _| match test {
+        self.observe(Event::Keyword, &mut seen, |test, _| match test {
             Test::ReplyEhlo(name) => Some(name.as_bytes().eq_ignore_ascii_case(keyword)),
             _ => None,
         });
@@ -40,7 +84,7 @@ impl Rules {
 
     /// A RCPT command, already counted in `facts`: added to the command's observation.
     pub fn recipient(&self, facts: &Facts, seen: &mut Observation) {
-        self.observe(seen, |test, negated| match test {
+        self.observe(Event::Recipients, seen, |test, negated| match test {
             Test::RecipientCount(limit) if !negated => Some(facts.recipient_count > *limit),
             _ => None,
         });
@@ -48,7 +92,7 @@ impl Rules {
 
     /// A DATA command: no more recipients can come.
     pub fn data(&self, facts: &Facts, seen: &mut Observation) {
-        self.observe(seen, |test, negated| match test {
+        self.observe(Event::Recipients, seen, |test, negated| match test {
             Test::RecipientCount(limit) if negated => Some(facts.recipient_count > *limit),
             _ => None,
         });
@@ -58,7 +102,7 @@ impl Rules {
     #[must_use]
     pub fn recipient_reply(&self, facts: &Facts) -> Observation {
         let mut seen = Observation::default();
-        self.observe(&mut seen, |test, _| match test {
+        self.observe(Event::RecipientReply, &mut seen, |test, _| match test {
             Test::RecipientInvalidCount(limit) => Some(facts.refused_count > *limit),
             _ => None,
         });
@@ -69,7 +113,7 @@ impl Rules {
     #[must_use]
     pub fn header_ended(&self, len: u64) -> Observation {
         let mut seen = Observation::default();
-        self.observe(&mut seen, |test, _| match test {
+        self.observe(Event::HeaderEnd, &mut seen, |test, _| match test {
             Test::HeaderLength(limit) => Some(len > u64::from(*limit)),
             _ => None,
         });
@@ -80,10 +124,7 @@ impl Rules {
     #[must_use]
     pub fn data_grew(&self, before: u64, now: u64) -> Observation {
         let mut seen = Observation::default();
-        if self.data_lengths.is_empty() {
-            return seen;
-        }
-        self.observe(&mut seen, |test, _| match test {
+        self.observe(Event::DataLength, &mut seen, |test, _| match test {
             Test::DataLength(limit) => (before <= *limit && now > *limit).then_some(true),
             _ => None,
         });
@@ -94,7 +135,7 @@ impl Rules {
     #[must_use]
     pub fn data_ended(&self, len: u64) -> Observation {
         let mut seen = Observation::default();
-        self.observe(&mut seen, |test, negated| match test {
+        self.observe(Event::DataLength, &mut seen, |test, negated| match test {
             Test::DataLength(limit) if negated => Some(len > *limit),
             _ => None,
         });
@@ -129,7 +170,7 @@ impl Rules {
         const KNOWN: [&[u8]; 6] =
             [b"7bit", b"8bit", b"base64", b"quoted-printable", b"binary", b"x-uuencode"];
         let mut seen = Observation::default();
-        self.observe(&mut seen, |test, _| match test {
+        self.observe(Event::Encoding, &mut seen, |test, _| match test {
             Test::MimeEncoding(Encoding::Token(name)) => Some(name.as_bytes().eq_ignore_ascii_case(token)),
             Test::MimeEncoding(Encoding::Unknown) => {
                 Some(ambiguous || !KNOWN.iter().any(|known| known.eq_ignore_ascii_case(token)))

@@ -8,6 +8,7 @@ use artifact::settings::{Decode, EndOfData, Place as Looks, SIGNATURES, Signatur
 use artifact::smtp::{Base, Region, SmtpPolicy, Terminal, Test};
 
 use super::legal::{Legal, Place, denied, is_legal, words};
+use super::observe::Compared;
 use super::words::Words;
 use super::{Cause, Observation};
 use crate::event::ReplyCode;
@@ -66,7 +67,10 @@ pub struct Rules {
     decode: Decode,
     requires_tls: bool,
     classes: Box<[ClassRule]>,
+    /// Some class has no criteria.
+    pub(super) catches_all: bool,
     pub(super) tests: Box<[Test]>,
+    pub(super) compared: Compared,
     pub(super) negated: CriterionSet,
     always: CriterionSet,
     lasting: CriterionSet,
@@ -122,6 +126,7 @@ impl Rules {
                 terminal: class.terminal,
             }
         });
+        let tests: Box<[Test]> = policy.criteria.iter().map(|criterion| criterion.test.clone()).collect();
         let on = |row: &&Signature| policy.settings.signatures.contains(&row.id);
         let place = SIGNATURES.iter().filter(on).map(|row| row.place).max();
         let asked = policy.criteria.iter().any(|criterion| {
@@ -146,7 +151,9 @@ impl Rules {
             decode: if wants.body { policy.settings.decode } else { Decode::Off },
             requires_tls: policy.settings.starttls == StartTls::Require,
             classes: classes.collect(),
-            tests: policy.criteria.iter().map(|criterion| criterion.test.clone()).collect(),
+            catches_all: policy.classes.iter().any(|class| class.criteria.is_empty()),
+            compared: Compared::new(&tests),
+            tests,
             negated,
             always: set(&|test| *test == Test::Always),
             lasting: set(&|test| {

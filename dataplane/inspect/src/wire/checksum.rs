@@ -2,35 +2,49 @@
 
 /// A one's complement sum under way. It does not depend on the order in which parts are added.
 ///
-/// Kept in the machine's own byte order and wider than it must be: RFC 1071 section 2 shows that neither changes
-/// the result, and both are much faster.
+/// Kept in the machine's own byte order and in 64 bits: RFC 1071 section 2 shows that neither changes the result (a sum of wide
+/// words, its carry added at its end, is that of the narrow ones), and both are much faster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sum(u64);
 
 impl Sum {
     /// With octets added as big-endian 16-bit words; an odd last octet is padded with a zero on its right, so every
-    /// part but the last must be of even length. At most 16 GiB in all (a frame is far below).
+    /// part but the last must be of even length.
     #[must_use]
     #[inline]
     pub fn with(self, octets: &[u8]) -> Sum {
-        let (words, rest) = octets.as_chunks::<4>();
-        let mut sum = self.0;
+        let (blocks, rest) = octets.as_chunks::<{ 4 * WORD_LEN }>();
+        let (mut sum, mut carries) = (self.0, 0);
+        for block in blocks {
+            // Four additions, each with the carry of the one before it: one instruction for each word.
+            let (words, _) = block.as_chunks::<WORD_LEN>();
+            let mut carry = false;
+            for word in words {
+                (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
+            }
+            carries += u64::from(carry);
+        }
+        let (words, rest) = rest.as_chunks::<WORD_LEN>();
         for word in words {
-            sum += u64::from(u32::from_ne_bytes(*word));
+            let carry;
+            (sum, carry) = sum.overflowing_add(u64::from_ne_bytes(*word));
+            carries += u64::from(carry);
         }
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            sum += u64::from(u32::from_ne_bytes(last));
-        }
-        Sum(sum)
+        Sum(sum).plus(carries + last_words(rest))
     }
 
     /// With one 16-bit word added.
     #[must_use]
     #[inline]
     pub fn with_word(self, word: u16) -> Sum {
-        Sum(self.0 + u64::from(word.to_be()))
+        self.plus(u64::from(word.to_be()))
+    }
+
+    #[inline]
+    fn plus(self, word: u64) -> Sum {
+        let (sum, carry) = self.0.overflowing_add(word);
+        // It cannot carry twice: a sum that did is at most two less than the largest.
+        Sum(sum + u64::from(carry))
     }
 
     /// The sum in 16 bits. A region that includes its own right checksum gives `0xffff`.
@@ -57,6 +71,19 @@ impl Sum {
     pub fn is_valid(self) -> bool {
         self.fold() == 0xffff
     }
+}
+
+/// Octets that are added at once.
+const WORD_LEN: usize = 8;
+
+/// The sum of the last octets of a region, fewer than a word.
+#[inline]
+fn last_words(octets: &[u8]) -> u64 {
+    let (fours, rest) = octets.as_chunks::<4>();
+    let (pairs, rest) = rest.as_chunks::<2>();
+    let fours = fours.first().map_or(0, |four| u64::from(u32::from_ne_bytes(*four)));
+    let pairs = pairs.first().map_or(0, |pair| u64::from(u16::from_ne_bytes(*pair)));
+    fours + pairs + rest.first().map_or(0, |&last| u64::from(u16::from_ne_bytes([last, 0])))
 }
 
 /// The checksum after `old` was overwritten with `new`, which is of the same length: `HC' = ~(~HC + ~m + m')`

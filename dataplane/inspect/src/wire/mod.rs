@@ -200,6 +200,63 @@ pub struct Fragment {
     pub ttl: u8,
 }
 
+/// A whole TCP segment of which only the headers in front of TCP's were read: where it stands and between whom it is.
+/// Offsets are from the frame's first octet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    /// VLAN tags.
+    pub vlan: Vlan,
+    /// Sender.
+    pub source: Endpoint,
+    /// Receiver.
+    pub destination: Endpoint,
+    /// Whether the IP header is version 6.
+    pub is_v6: bool,
+    /// First octet of the IP header.
+    pub ip_start: u16,
+    /// First octet of the TCP header.
+    pub tcp_start: u16,
+    /// The octet after the payload: what follows is Ethernet's padding.
+    pub end: u16,
+    /// IPv4 TTL or IPv6 hop limit.
+    pub ttl: u8,
+    /// There is something in front of the TCP header that [`edit::tidy`] would overwrite.
+    pub untidy: bool,
+}
+
+impl Outline {
+    /// The outline of what these headers announce; `None` when that is no whole TCP segment. A header of TCP that is too
+    /// short for its ports has them as 0, and is refused by [`segment`].
+    #[inline]
+    fn new(frame: &[u8], link: &ethernet::Link, network: &Network) -> Option<Self> {
+        if network.protocol != TCP || network.fragment.is_some() {
+            return None;
+        }
+        let start = link.payload_start + network.payload_start;
+        let end = link.payload_start + network.payload_end;
+        let ports = frame.get(start..end).and_then(|octets| octets.first_chunk::<4>()).unwrap_or(&[0; 4]);
+        // All offsets are within the frame, which is shorter than 64 KiB: checked by who read the headers.
+        Some(Self {
+            vlan: link.vlan,
+            source: Endpoint { address: network.source, port: u16_at(ports, 0) },
+            destination: Endpoint { address: network.destination, port: u16_at(ports, 2) },
+            is_v6: link.ethertype == ethernet::ethertype::IPV6,
+            ip_start: link.payload_start as u16,
+            tcp_start: start as u16,
+            end: end as u16,
+            ttl: network.ttl,
+            untidy: network.untidy,
+        })
+    }
+
+    /// The TCP header and what it carries. Empty if `frame` is not the frame that this was read from.
+    #[must_use]
+    #[inline]
+    pub fn tcp<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
+        frame.get(usize::from(self.tcp_start)..usize::from(self.end)).unwrap_or_default()
+    }
+}
+
 /// Says what a frame is, from its first octet of Ethernet on. Octets after the IP packet (padding) do not matter.
 ///
 /// # Errors
@@ -208,6 +265,85 @@ pub struct Fragment {
 /// lists that cannot be walked or name an option twice, and wrong checksums unless they are trusted.
 #[inline]
 pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
+    let Some((link, network)) = headers(frame, checksums)? else { return Ok(Packet::NotIp) };
+    if let Some(outline) = Outline::new(frame, &link, &network) {
+        return segment(frame, &outline, checksums).map(Packet::Tcp);
+    }
+    let is_v6 = link.ethertype == ethernet::ethertype::IPV6;
+    if let Some(piece) = network.fragment {
+        return Ok(Packet::Fragment(Fragment {
+            vlan: link.vlan,
+            source: network.source,
+            destination: network.destination,
+            is_v6,
+            protocol: network.protocol,
+            piece,
+            ip_start: link.payload_start as u16,
+            payload_start: (link.payload_start + network.payload_start) as u16,
+            payload_len: (network.payload_end - network.payload_start) as u16,
+            ttl: network.ttl,
+        }));
+    }
+    let payload = &frame[link.payload_start..][network.payload_start..network.payload_end];
+    if network.protocol == icmp::ICMPV6
+        && network.ttl == NEIGHBOR_HOPS
+        && payload.first().is_some_and(is_neighbor)
+    {
+        return Ok(Packet::Neighbor);
+    }
+    let addresses = [network.source, network.destination];
+    Ok(Packet::OtherIp(Other::new(link.vlan, addresses, network.protocol, is_v6, payload)))
+}
+
+/// The first half of [`parse`] for a whole TCP segment, all but TCP: `None` for every other frame, well-formed or not. The
+/// checksum of an IPv4 header is verified unless trusted, TCP's is not.
+#[must_use]
+#[inline]
+pub fn outline(frame: &[u8], checksums: Checksums) -> Option<Outline> {
+    let (link, network) = headers(frame, checksums).ok()??;
+    Outline::new(frame, &link, &network)
+}
+
+/// The second half of [`parse`]: TCP, with its options and checksum, of a frame that has this outline.
+///
+/// # Errors
+/// As [`parse`].
+#[inline]
+pub fn segment(frame: &[u8], outline: &Outline, checksums: Checksums) -> Result<Segment, Malformed> {
+    let octets = outline.tcp(frame);
+    let (fixed, whole) = tcp::header(octets)?;
+    if checksums == Checksums::Verify {
+        let packet = frame.get(usize::from(outline.ip_start)..).unwrap_or_default();
+        if !pseudo_header(packet, outline.is_v6, octets.len()).with(octets).is_valid() {
+            return Err(Malformed::Checksum);
+        }
+    }
+    let header = tcp::Header(fixed);
+    let flags = header.flags();
+    let list_start = outline.tcp_start + tcp::HEADER_LEN as u16;
+    Ok(Segment {
+        vlan: outline.vlan,
+        source: outline.source,
+        destination: outline.destination,
+        is_v6: outline.is_v6,
+        ip_start: outline.ip_start,
+        tcp_start: outline.tcp_start,
+        payload_start: outline.tcp_start + whole.len() as u16,
+        payload_len: (octets.len() - whole.len()) as u16,
+        seq: header.seq(),
+        ack: header.ack(),
+        flags,
+        window: header.window(),
+        urgent: header.urgent(),
+        ttl: outline.ttl,
+        untidy: outline.untidy || header.reserved() != 0,
+        options: tcp::options(&whole[tcp::HEADER_LEN..], list_start, flags.syn())?,
+    })
+}
+
+/// The headers of link and network; `None` of what is not IP.
+#[inline]
+fn headers(frame: &[u8], checksums: Checksums) -> Result<Option<(ethernet::Link, Network)>, Malformed> {
     // Offsets are 16 bits wide, and no link has such frames.
     if frame.len() > usize::from(u16::MAX) {
         return Err(Malformed::BadField);
@@ -217,63 +353,9 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
     let network = match link.ethertype {
         ethernet::ethertype::IPV4 => ipv4::parse(packet, checksums)?,
         ethernet::ethertype::IPV6 => ipv6::parse(packet)?,
-        _ => return Ok(Packet::NotIp),
+        _ => return Ok(None),
     };
-    if let Some(piece) = network.fragment {
-        return Ok(Packet::Fragment(Fragment {
-            vlan: link.vlan,
-            source: network.source,
-            destination: network.destination,
-            is_v6: link.ethertype == ethernet::ethertype::IPV6,
-            protocol: network.protocol,
-            piece,
-            ip_start: link.payload_start as u16,
-            payload_start: (link.payload_start + network.payload_start) as u16,
-            payload_len: (network.payload_end - network.payload_start) as u16,
-            ttl: network.ttl,
-        }));
-    }
-    let payload = &packet[network.payload_start..network.payload_end];
-    if network.protocol == icmp::ICMPV6
-        && network.ttl == NEIGHBOR_HOPS
-        && payload.first().is_some_and(is_neighbor)
-    {
-        return Ok(Packet::Neighbor);
-    }
-    if network.protocol != TCP {
-        let addresses = [network.source, network.destination];
-        let is_v6 = link.ethertype == ethernet::ethertype::IPV6;
-        return Ok(Packet::OtherIp(Other::new(link.vlan, addresses, network.protocol, is_v6, payload)));
-    }
-    let (fixed, whole) = tcp::header(payload)?;
-    let is_v6 = link.ethertype == ethernet::ethertype::IPV6;
-    if checksums == Checksums::Verify && !pseudo_header(packet, is_v6, payload.len()).with(payload).is_valid()
-    {
-        return Err(Malformed::Checksum);
-    }
-    let header = tcp::Header(fixed);
-    let flags = header.flags();
-    let tcp_start = link.payload_start + network.payload_start;
-    let list_start = tcp_start + tcp::HEADER_LEN;
-    // All offsets are within the frame, which is shorter than 64 KiB: checked above.
-    Ok(Packet::Tcp(Segment {
-        vlan: link.vlan,
-        source: Endpoint { address: network.source, port: header.source() },
-        destination: Endpoint { address: network.destination, port: header.destination() },
-        is_v6,
-        ip_start: link.payload_start as u16,
-        tcp_start: tcp_start as u16,
-        payload_start: (tcp_start + whole.len()) as u16,
-        payload_len: (payload.len() - whole.len()) as u16,
-        seq: header.seq(),
-        ack: header.ack(),
-        flags,
-        window: header.window(),
-        urgent: header.urgent(),
-        ttl: network.ttl,
-        untidy: network.untidy || header.reserved() != 0,
-        options: tcp::options(&whole[tcp::HEADER_LEN..], list_start as u16, flags.syn())?,
-    }))
+    Ok(Some((link, network)))
 }
 
 /// The hop limit that shows that no router forwarded the packet (RFC 4861 section 6.1.1).

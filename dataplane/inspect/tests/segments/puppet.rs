@@ -6,7 +6,7 @@ use std::time::Duration;
 use artifact::model::{Condition, Form, Policy, TopAction, TopClass};
 use artifact::smtp::{Base, SmtpPolicy};
 use inspect::anomaly::Anomaly;
-use inspect::engine::{Config, Engine};
+use inspect::engine::{Config, Engine, Uninspected};
 use inspect::event::{EndReason, Record};
 use inspect::frame::{Pool, VecMemory};
 use inspect::scan::NoPatterns;
@@ -99,8 +99,9 @@ pub struct Puppet {
 }
 
 impl Puppet {
+    /// One whose sessions are normalised, though nothing is inspected: any octets can be said.
     pub fn new(ends: Ends) -> Self {
-        Self::with(ends, false, Config::default())
+        Self::with(ends, false, Config { uninspected: Uninspected::Normalize, ..Config::default() })
     }
 
     pub fn with(ends: Ends, inspected: bool, config: Config) -> Self {

@@ -12,10 +12,12 @@ use crate::event::{Action, Kind, ReplyCode};
 use crate::rewrite::mask;
 use crate::scan::Matcher;
 use crate::smtp::chunk::Chunk;
+use crate::smtp::ext::CHUNKING;
 use crate::smtp::line::without_end;
+use crate::smtp::path::{self, Place};
 use crate::smtp::session::{AuthLines, Shape};
 use crate::smtp::signature::{self, Seen};
-use crate::smtp::{ClientEvent, Fault, Verb, path, word};
+use crate::smtp::{ClientEvent, Fault, Head, Session, Verb, word};
 use crate::unit::Direction;
 use crate::verdict::{Cause, ODD_BASE64, Observation, Outcome, Rules};
 
@@ -61,14 +63,16 @@ impl Dialogue {
                     self.mask_partial(&mut bytes[at..at + len], context.rules);
                     at += len;
                 }
-                ClientEvent::Command(len) => match self.command(&mut bytes[at..at + len], here, context) {
-                    Ok(()) => at += len,
-                    // Its chunk comes before its reply is read.
-                    Err(reply) if self.session.in_chunk() => {
-                        return self.refused_message(bytes, at, at + len, reply, context);
+                ClientEvent::Command(len, head) => {
+                    match self.command(&mut bytes[at..at + len], head, here, context) {
+                        Ok(()) => at += len,
+                        // Its chunk comes before its reply is read.
+                        Err(reply) if self.session.in_chunk() => {
+                            return self.refused_message(bytes, at, at + len, reply, context);
+                        }
+                        Err(reply) => return self.refused(at, reply, context),
                     }
-                    Err(reply) => return self.refused(at, reply, context),
-                },
+                }
                 ClientEvent::Exchange(len) => at += len,
                 ClientEvent::Text(len) => match self.text(&bytes[at..at + len], context) {
                     Ok(()) => at += len,
@@ -159,15 +163,21 @@ impl Dialogue {
     fn command<X: Matcher>(
         &mut self,
         piece: &mut [u8],
+        head: Head,
         here: u64,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
         let rules = context.rules;
         let start = self.session.line_len() - piece.len();
-        let len = self.session.line_len() - 2;
+        let offset = here - start as u64;
         let line = without_end(self.session.line(piece));
-        let mut verb_at = word(line);
-        let verb = Verb::new(&line[verb_at.clone()]);
+        let Head { verb, octets, .. } = head;
+        let mut verb_at = head.word();
+        let place = if matches!(verb, Verb::Mail | Verb::Rcpt) {
+            path::find(line, verb_at.end)
+        } else {
+            Place::default()
+        };
         report::count_command(context.counters, verb);
         // Once octets were overwritten the word is what it was then: letters that came later cannot take that back. Where
         // the whole word is overwritten too, it says best why.
@@ -176,8 +186,9 @@ impl Dialogue {
         verb_at.end =
             judged_early.map_or(verb_at.end, |len| verb_at.end.min(verb_at.start + usize::from(len)));
         let name = &line[verb_at.clone()];
-        let judged = Judged::command(here - start as u64, line, len);
-        let path = if matches!(verb, Verb::Mail | Verb::Rcpt) { path::path(line) } else { b"" };
+        let session = &self.session;
+        let judged = || judged_line(session, piece, here);
+        let path = &line[place.path.clone()];
         let blank = verb_at.start == line.len();
         let junk = self.conduct.command(verb, rules);
         // Nothing to be asked about the verbs of nearly every command.
@@ -193,9 +204,9 @@ impl Dialogue {
         let shape = Shape {
             layered: may_hide(verb, line),
             ends_group: ends_group(verb, name),
-            ..self.session.shape(verb, line)
+            ..self.session.shape(verb, line, place.end)
         };
-        let offered = rules.chunking() && self.session.advertised().has("CHUNKING");
+        let offered = verb == Verb::Bdat && rules.chunking() && self.session.advertised().has(CHUNKING);
         let ruling = if verb == Verb::Bdat && !offered {
             // Overwritten, its payload would reach the server as commands (RFC 3030, 4.2 warns of it).
             Ruling::Close(Kind::SmtpInvalidCommand, None, ReplyCode::NotImplemented)
@@ -204,7 +215,7 @@ impl Dialogue {
         } else if out_of_turn && rules.is_strict_about_turns() {
             Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::OutOfSync)
         } else if let Some(passed) = junk {
-            Ruling::Refuse(Kind::SmtpLimit, passed.judged(here - start as u64), passed.reply)
+            Ruling::Refuse(Kind::SmtpLimit, passed.judged(offset), passed.reply)
         } else if self.session.is_chunking() && !may_stand_between_chunks(verb, name, shape) {
             // A server that refuses it may take the next chunk for commands, whether it was overwritten or not.
             Ruling::Close(Kind::SmtpOutOfSync, None, ReplyCode::BadSequence)
@@ -224,22 +235,30 @@ impl Dialogue {
                 _ => {}
             }
             let outcome =
-                rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
+                rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged(), noted));
             match outcome {
                 Outcome::Pass if !usual && rules.is_denied(name) => Ruling::Mask(None),
                 Outcome::Pass | Outcome::Allow => {
                     let recipient_count = self.facts.recipient_count;
                     let len = self.session.line_len();
                     let spam_recipients = rules.spam_recipients();
-                    let seen =
-                        Seen::Command { verb, word: name, line, len, path, recipient_count, spam_recipients };
+                    let seen = Seen::Command {
+                        verb,
+                        word: name,
+                        line,
+                        len,
+                        path,
+                        octets,
+                        recipient_count,
+                        spam_recipients,
+                    };
                     match signature::find(&seen, rules.signatures()) {
                         Some(id) => {
-                            let judged = Judged { signature: Some(id), ..judged };
+                            let judged = Judged { signature: Some(id), ..judged() };
                             Ruling::Refuse(Kind::SmtpSignature, judged, ReplyCode::Policy)
                         }
                         None => {
-                            let asked = Asked { verb, line, path, shape, offset: here - start as u64 };
+                            let asked = Asked { verb, line, octets, place: &place, shape, offset };
                             protocol(&asked, &self.session, &mut self.conduct, context)
                         }
                     }
@@ -262,12 +281,13 @@ impl Dialogue {
                 }
                 report::audit_command(&mut self.audit, verb, line, path, context);
                 match shape.chunk {
-                    Some(chunk) => self.announced(chunk, here + piece.len() as u64, shape, &judged, context),
-                    None => self.sent(verb, shape, &judged, context),
+                    Some(chunk) => self.announced(chunk, shape, piece, here, context),
+                    None => self.sent(verb, shape, piece, here, context),
                 }
             }
             Ruling::Mask(cause) => {
                 let kind = if cause.is_some() { Kind::SmtpMatch } else { Kind::SmtpInvalidCommand };
+                let judged = judged();
                 let illegal = rules.verbs().illegal_from(name, true).unwrap_or(name.len());
                 let from = match (start, masking) {
                     (0, _) | (_, Some(_)) => Some(0),
@@ -281,7 +301,7 @@ impl Dialogue {
                     context.decision(kind, &judged, cause, Action::Close, Some(reply));
                     return Err(reply);
                 };
-                self.sent(Verb::Other, Shape::default(), &judged, context)?;
+                self.sent(Verb::Other, Shape::default(), piece, here, context)?;
                 mask::command(&mut piece[from..]);
                 context.counters.smtp_masked_commands += 1;
                 context.decision(kind, &judged, cause, Action::Mask, None);
@@ -293,30 +313,30 @@ impl Dialogue {
                 Err(reply)
             }
             Ruling::Close(kind, cause, reply) => {
-                context.decision(kind, &judged, cause, Action::Close, Some(reply));
+                context.decision(kind, &judged(), cause, Action::Close, Some(reply));
                 self.swallow_chunk(offered, shape);
                 Err(reply)
             }
         }
     }
 
-    /// A BDAT leaves, whose chunk starts at octet `start` of the client's stream. With `BDAT 0 LAST` its own LF ends the message.
+    /// A BDAT leaves, whose chunk starts behind `piece`. With `BDAT 0 LAST` its own LF ends the message.
     fn announced<X: Matcher>(
         &mut self,
         chunk: Chunk,
-        start: u64,
         shape: Shape,
-        judged: &Judged,
+        piece: &[u8],
+        here: u64,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
         if !self.session.is_chunking() {
-            self.begin_content(start);
+            self.begin_content(here + piece.len() as u64);
         }
         let ends = chunk.len == 0 && chunk.last;
         if ends {
             self.message_ended(context)?;
         }
-        self.sent(Verb::Bdat, shape, judged, context)?;
+        self.sent(Verb::Bdat, shape, piece, here, context)?;
         if ends {
             report::message_sent(&mut self.audit, &mut self.facts, context);
         }
@@ -335,13 +355,16 @@ impl Dialogue {
         &mut self,
         verb: Verb,
         shape: Shape,
-        judged: &Judged,
+        piece: &[u8],
+        here: u64,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
-        self.session.command(verb, shape, &mut context.stores.lines).map_err(|_| {
+        let sent = self.session.command(verb, shape, &mut context.stores.lines);
+        sent.map_err(|_| {
+            let judged = judged_line(&self.session, piece, here);
             context.anomaly(Anomaly::PipelineOverflow, Direction::ClientToServer, judged.offset);
             let reply = ReplyCode::OutOfSync;
-            context.decision(Kind::SmtpOutOfSync, judged, None, Action::Close, Some(reply));
+            context.decision(Kind::SmtpOutOfSync, &judged, None, Action::Close, Some(reply));
             reply
         })
     }
@@ -392,6 +415,13 @@ impl Dialogue {
         context.decision(kind, &judged, None, Action::Close, Some(reply));
         reply
     }
+}
+
+/// The command line of which `piece`, at octet `here` of the client's stream, is the last part.
+fn judged_line(session: &Session, piece: &[u8], here: u64) -> Judged {
+    let len = session.line_len();
+    let line = without_end(session.line(piece));
+    Judged::command(here - (len - piece.len()) as u64, line, len - 2)
 }
 
 /// Whether a command may come after a chunk that was not its message's last (RFC 3030, 4.2; Exim takes only these).

@@ -113,14 +113,14 @@ impl Dialogue {
 
     /// Refuses a CR or LF that is not part of CRLF, and NUL.
     fn strict<X: Matcher>(&mut self, text: &[u8], context: &mut Context<'_, X>) -> Result<(), ReplyCode> {
-        let mut cr = self.content.cr;
-        let odd = text.iter().position(|byte| {
-            let odd = *byte == 0 || cr != (*byte == b'\n');
-            cr = *byte == b'\r';
-            odd
+        let [first, rest @ ..] = text else { return Ok(()) };
+        let is_odd = |cr: bool, byte: u8| (byte == 0) | (cr != (byte == b'\n'));
+        // Without a branch for each octet.
+        let odd = text.iter().zip(rest).fold(is_odd(self.content.cr, *first), |odd, (before, byte)| {
+            odd | is_odd(*before == b'\r', *byte)
         });
-        self.content.cr = cr;
-        if odd.is_none() { Ok(()) } else { Err(self.ambiguous(context)) }
+        self.content.cr = text.ends_with(b"\r");
+        if odd { Err(self.ambiguous(context)) } else { Ok(()) }
     }
 
     fn ambiguous<X: Matcher>(&self, context: &mut Context<'_, X>) -> ReplyCode {
@@ -197,8 +197,10 @@ impl Dialogue {
         let before = self.facts.content_len;
         self.facts.content_len = before.saturating_add(len);
         let seen = context.rules.data_grew(before, self.facts.content_len);
-        let judged = self.judged();
-        judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
+        if !seen.is_empty() {
+            let judged = self.judged();
+            judge(context.rules, &mut self.facts, &seen, judged, context.journal)?;
+        }
         // Cisco ESMTP document, `ip inspect name ... max-data`: octets of all messages of the session.
         let total = self.facts.earlier_len.saturating_add(self.facts.content_len);
         match context.rules.max_data() {

@@ -34,6 +34,7 @@ use crate::counter::Counters;
 use crate::event::{Journal, ReplyCode};
 use crate::scan::Matcher;
 use crate::smtp::Session;
+use crate::smtp::ext::ENHANCEDSTATUSCODES;
 use crate::unit::Instant;
 use crate::verdict::{Facts, Rules};
 
@@ -215,7 +216,7 @@ impl Dialogue {
     /// Whether replies to this client carry enhanced status codes, for [`ReplyCode::text`].
     #[must_use]
     pub fn enhanced_status_codes(&self) -> bool {
-        self.session.advertised().has("ENHANCEDSTATUSCODES")
+        self.session.advertised().has(ENHANCEDSTATUSCODES)
     }
 
     /// The session is over, for whatever reason: gives back what it holds and reports what was under way.

@@ -10,7 +10,9 @@ use super::report::Judged;
 use crate::anomaly::Anomaly;
 use crate::event::{Kind, ReplyCode};
 use crate::smtp::chunk::{CHUNK_LIMIT, Chunk};
-use crate::smtp::ext::{self, Invalid, Scope, Wrong};
+use crate::smtp::ext::{self, Invalid, SMTPUTF8, Scope, Wrong};
+use crate::smtp::octets::Octets;
+use crate::smtp::path::Place;
 use crate::smtp::session::Shape;
 use crate::smtp::{Session, Verb, argument, command, relay, sasl};
 use crate::unit::Direction;
@@ -34,8 +36,10 @@ pub(super) struct Asked<'a> {
     pub verb: Verb,
     /// Without its CRLF.
     pub line: &'a [u8],
-    /// That of MAIL or RCPT.
-    pub path: &'a [u8],
+    /// What octets it has.
+    pub octets: Octets,
+    /// Where path and parameters of MAIL or RCPT stand.
+    pub place: &'a Place,
     /// What the session needs to know of it.
     pub shape: Shape,
     /// Of the line.
@@ -49,8 +53,9 @@ pub(super) fn protocol<X>(
     conduct: &mut Conduct,
     context: &mut Context<'_, X>,
 ) -> Ruling {
-    let Asked { verb, line, path, offset, .. } = *asked;
-    if !line.is_ascii()
+    let Asked { verb, line, octets, place, offset, .. } = *asked;
+    if !octets.are_printable()
+        && !line.is_ascii()
         && let Some(ruling) = eight_bit(asked, session, conduct, context)
     {
         return ruling;
@@ -64,7 +69,7 @@ pub(super) fn protocol<X>(
         }
         Verb::Rcpt => match context.rules.relay_probes() {
             RelayProbes::Allow => {}
-            _ if !relay::is_probe(path) => {}
+            _ if !relay::is_probe(&line[place.path.clone()], octets) => {}
             RelayProbes::Log => {
                 conduct.anomaly(Anomaly::RelayProbe, Direction::ClientToServer, offset, context);
             }
@@ -83,7 +88,7 @@ pub(super) fn protocol<X>(
         Base::None => Scope::Advertised,
     };
     let checked = match verb {
-        Verb::Mail | Verb::Rcpt => ext::check(line, verb, scope, session.advertised()),
+        Verb::Mail | Verb::Rcpt => ext::check(line, place.end, verb, scope, session.advertised()),
         _ => argument::check(line, verb, session.advertised()),
     };
     if let Err(Invalid { at, why }) = checked {
@@ -146,7 +151,7 @@ fn eight_bit<X>(
         conduct.anomaly(Anomaly::EightBitGreeting, Direction::ClientToServer, offset, context);
         return None;
     }
-    let offered = session.advertised().has("SMTPUTF8");
+    let offered = session.advertised().has(SMTPUTF8);
     let asks = || command::words(line).any(|word| word.eq_ignore_ascii_case(b"SMTPUTF8"));
     let reply = match verb {
         _ if core::str::from_utf8(line).is_err() => ReplyCode::Octet,

@@ -11,7 +11,7 @@ use crate::event::{Action, Journal, Kind, ReplyCode};
 use crate::mime::{Field, Message, NoRoom, Plain, Sink, plain};
 use crate::scan::{CriterionSet, Matcher, NoStream, StreamId};
 use crate::shelf::Shelf;
-use crate::smtp::signature::{self, Seen};
+use crate::smtp::signature::{self, Field as Named, Seen};
 use crate::unit::Direction;
 use crate::verdict::{Facts, Observation, Outcome, Rules};
 
@@ -199,6 +199,9 @@ impl<X: Matcher> Judge<'_, X> {
     }
 
     fn found_in_text(&mut self, hits: &CriterionSet) {
+        if hits.is_empty() {
+            return;
+        }
         self.counters.scan_hits += hits.iter().count() as u64;
         // A pattern is found again wherever it ends again; that is no news.
         let mut news = *hits;
@@ -221,16 +224,16 @@ impl<X: Matcher> Sink for Judge<'_, X> {
             seen.found(&hits);
             self.judge(&seen, self.octets(field));
         }
-        self.look(&Seen::Field(field), field);
+        self.look(&Seen::Field(Named::new(field)), field);
         if may_name(field) {
-            self.look_at_names(field, |plain| Seen::Field(plain));
+            self.look_at_names(field, |plain| Seen::Field(Named::new(plain)));
         }
     }
 
     fn part_field(&mut self, field: &[u8]) {
-        self.look(&Seen::PartField(field), field);
+        self.look(&Seen::PartField(Named::new(field)), field);
         if may_name(field) {
-            self.look_at_names(field, |plain| Seen::PartField(plain));
+            self.look_at_names(field, |plain| Seen::PartField(Named::new(plain)));
         }
     }
 

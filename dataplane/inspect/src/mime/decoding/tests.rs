@@ -158,6 +158,26 @@ fn encoded() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(octet, 0..300)
 }
 
+/// Text that is mostly lines of letters, as in mail, and some of what it should not have.
+fn letters() -> impl Strategy<Value = Vec<u8>> {
+    let pieces: [&[u8]; 12] = [
+        &[b'a'; 76],
+        &[b'Z'; 76],
+        &[b'4'; 19],
+        &[b'F'; BUFFER_LEN - 2],
+        b"bcd",
+        b"\r\n",
+        b"\r\n",
+        b"\r\n",
+        b"=\r\n",
+        b"==",
+        b"\n",
+        b"\r",
+    ];
+    let piece = prop_oneof![20 => prop::sample::select(pieces.to_vec()), 1 => Just(&b" "[..]), 1 => Just(&b"\xff"[..])];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
     #[test]
     fn base64_is_what_the_base64_crate_makes_of_it(
@@ -185,7 +205,7 @@ proptest! {
 
     #[test]
     fn how_it_is_cut_does_not_matter(
-        text in encoded(),
+        text in prop_oneof![encoded(), letters()],
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();

@@ -75,8 +75,37 @@ pub const EXTENSIONS: [Extension; 30] = [
     extension("VRFY", 0, 0),
 ];
 
-/// Where PIPELINING stands in [`EXTENSIONS`].
-const PIPELINING: usize = 5;
+/// An extension by its place in [`EXTENSIONS`], found when this is compiled: sessions are asked for some at every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keyword(u32);
+
+impl Keyword {
+    /// The one that is known by this keyword, upper case; what is not known does not compile.
+    const fn new(keyword: &str) -> Self {
+        let mut index = 0;
+        while !same(EXTENSIONS[index].keyword.as_bytes(), keyword.as_bytes()) {
+            index += 1;
+        }
+        Self(1 << index)
+    }
+}
+
+const fn same(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+/// RFC 3030.
+pub const CHUNKING: Keyword = Keyword::new("CHUNKING");
+/// RFC 2034.
+pub const ENHANCEDSTATUSCODES: Keyword = Keyword::new("ENHANCEDSTATUSCODES");
+/// RFC 2920.
+pub const PIPELINING: Keyword = Keyword::new("PIPELINING");
+/// RFC 6531.
+pub const SMTPUTF8: Keyword = Keyword::new("SMTPUTF8");
 
 /// Octets of other keywords that are remembered of a reply, each with a blank behind it. Exchange, the server with
 /// the most, has 66. Parameters of keywords beyond it are refused as those of keywords that were not offered.
@@ -124,16 +153,16 @@ impl Advertised {
         }
     }
 
-    /// Whether a known extension is offered.
+    /// Whether an extension is offered.
     #[must_use]
-    pub fn has(&self, keyword: &str) -> bool {
-        known(keyword.as_bytes()).is_some_and(|index| self.known & (1 << index) != 0)
+    pub const fn has(&self, keyword: Keyword) -> bool {
+        self.known & keyword.0 != 0
     }
 
-    /// Whether PIPELINING is offered; asked about every command of a group.
+    /// Whether the extension with this keyword is known and offered.
     #[must_use]
-    pub fn takes_groups(&self) -> bool {
-        self.known & (1 << PIPELINING) != 0
+    pub fn has_named(&self, keyword: &str) -> bool {
+        known(keyword.as_bytes()).is_some_and(|index| self.known & (1 << index) != 0)
     }
 
     /// The place of an unknown keyword among those that are offered, below [`PRIVATE_LIMIT`] / 2.
@@ -173,7 +202,7 @@ mod tests {
     fn no_line_is_longer_than_what_is_remembered_of_lines() {
         let mut all = Advertised::default();
         EXTENSIONS.iter().for_each(|extension| all.add(extension.keyword.as_bytes()));
-        assert!(!all.has("REQUIRETLS"), "that is for inside TLS");
+        assert!(!all.has_named("REQUIRETLS"), "that is for inside TLS");
         all.known = u32::MAX >> (32 - EXTENSIONS.len());
         assert_eq!(all.line_limit(Verb::Mail), MAIL_LINE_LIMIT);
         assert_eq!(all.line_limit(Verb::Rcpt), 512 + 530 + 33);
@@ -202,6 +231,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_often_is_what_was_offered() {
+        for (keyword, name) in [
+            (CHUNKING, "CHUNKING"),
+            (ENHANCEDSTATUSCODES, "EnhancedStatusCodes"),
+            (PIPELINING, "pipelining"),
+            (SMTPUTF8, "SMTPUTF8"),
+        ] {
+            let mut advertised = Advertised::default();
+            assert!(!advertised.has(keyword) && !advertised.has_named(name));
+            advertised.add(name.as_bytes());
+            assert!(advertised.has(keyword) && advertised.has_named(name), "{name}");
+        }
+    }
+
+    #[test]
     fn private_keywords_are_remembered_whole_while_there_is_room() {
         let mut advertised = Advertised::default();
         for keyword in ["X-ANONYMOUSTLS", "x-exps", "XEXCH50", "XRDST", "XSHADOWREQUEST", "XOORG", "XPROXYTO"]
@@ -214,10 +258,6 @@ mod tests {
         assert_eq!(advertised.private(&[b'X'; 40]), None, "no room, and nothing of it");
         assert_eq!(advertised.private(b""), None);
         advertised.add(b"XLAST");
-        assert_eq!(EXTENSIONS[PIPELINING].keyword, "PIPELINING");
-        assert!(!advertised.takes_groups());
-        advertised.add(b"Pipelining");
-        assert!(advertised.takes_groups());
         assert_eq!(advertised.private(b"XLAST"), Some(7));
     }
 }

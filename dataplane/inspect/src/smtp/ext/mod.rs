@@ -10,6 +10,9 @@ mod advertised;
 mod parameter;
 mod value;
 
-pub use advertised::{Advertised, EXTENSIONS, Extension, PRIVATE_LIMIT};
+pub use advertised::{
+    Advertised, CHUNKING, ENHANCEDSTATUSCODES, EXTENSIONS, Extension, Keyword, PIPELINING, PRIVATE_LIMIT,
+    SMTPUTF8,
+};
 pub use parameter::{Invalid, PARAMETERS, Parameter, Scope, Wrong, check, is_binary};
 pub(super) use value::xtext as is_xtext;

@@ -5,7 +5,6 @@ use core::ops::Range;
 use super::advertised::Advertised;
 use super::value;
 use crate::smtp::command::Verb;
-use crate::smtp::path;
 
 /// Which parameters are legal at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,16 +103,24 @@ pub enum Wrong {
     Value,
 }
 
-/// Judges the parameters of a MAIL or RCPT line, given without its CRLF.
+/// Judges the parameters of a MAIL or RCPT line, given without its CRLF, that begin at `start`.
 ///
 /// # Errors
 /// The first [`Invalid`] one.
-pub fn check(line: &[u8], verb: Verb, scope: Scope, advertised: &Advertised) -> Result<(), Invalid> {
+pub fn check(
+    line: &[u8],
+    start: usize,
+    verb: Verb,
+    scope: Scope,
+    advertised: &Advertised,
+) -> Result<(), Invalid> {
+    if start >= line.len() {
+        return Ok(());
+    }
     // One bit for each row, then one for each private keyword.
     let mut seen = 0_u128;
-    let start = path::end(line);
     let mut at = start;
-    for word in line[start..].split(|byte| crate::smtp::command::is_blank(*byte)) {
+    for word in line.get(start..).unwrap_or_default().split(|byte| crate::smtp::command::is_blank(*byte)) {
         let range = at..at + word.len();
         at = range.end + 1;
         if word.is_empty() {
@@ -126,10 +133,10 @@ pub fn check(line: &[u8], verb: Verb, scope: Scope, advertised: &Advertised) -> 
     Ok(())
 }
 
-/// Whether a MAIL line, given without its CRLF, announces a binary message (RFC 3030, 3).
+/// Whether these parameters of a MAIL line announce a binary message (RFC 3030, 3).
 #[must_use]
-pub fn is_binary(line: &[u8]) -> bool {
-    line[path::end(line)..]
+pub fn is_binary(parameters: &[u8]) -> bool {
+    parameters
         .split(|byte| crate::smtp::command::is_blank(*byte))
         .any(|word| word.eq_ignore_ascii_case(b"BODY=BINARYMIME"))
 }
@@ -149,8 +156,8 @@ fn one(word: &[u8], verb: Verb, scope: Scope, advertised: &Advertised) -> Result
             .filter(|(_, row)| row.verb == verb && row.name.as_bytes().eq_ignore_ascii_case(name))
     };
     let offered = |row: &Parameter| {
-        row.keywords.iter().any(|keyword| advertised.has(keyword))
-            && row.besides.is_none_or(|keyword| advertised.has(keyword))
+        row.keywords.iter().any(|keyword| advertised.has_named(keyword))
+            && row.besides.is_none_or(|keyword| advertised.has_named(keyword))
     };
     let in_scope = |row: &Parameter| match scope {
         Scope::Nothing => false,

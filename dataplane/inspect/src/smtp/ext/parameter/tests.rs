@@ -16,11 +16,12 @@ fn everything() -> Advertised {
 }
 
 fn judge(verb: Verb, parameters: &str, scope: Scope, advertised: &Advertised) -> Option<(Wrong, String)> {
-    let line = match verb {
-        Mail => format!("MAIL FROM:<a@b>{parameters}"),
-        _ => format!("RCPT TO:<a@b>{parameters}"),
+    let start = match verb {
+        Mail => "MAIL FROM:<a@b>",
+        _ => "RCPT TO:<a@b>",
     };
-    let invalid = check(line.as_bytes(), verb, scope, advertised).err()?;
+    let line = format!("{start}{parameters}");
+    let invalid = check(line.as_bytes(), start.len(), verb, scope, advertised).err()?;
     Some((invalid.why, line[invalid.at].to_owned()))
 }
 
