@@ -214,6 +214,7 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
     let scale = Scale { is_quick: common.quick };
     let is_all = matches!(command, Command::All(_));
     let mut report = Report { heading: machine::heading(scale), sections: Vec::new() };
+    let mut plots: Vec<Plot> = Vec::new();
     if is_all || matches!(command, Command::Pipeline(_)) {
         report.sections.extend(pipeline::run(scale, allocations)?);
     }
@@ -221,9 +222,10 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
         report.sections.extend(stages::run(scale, allocations)?);
     }
     if is_all || matches!(command, Command::Flows(_)) {
-        report.sections.extend(flows::run(scale, allocations)?);
+        let (sections, plot) = flows::run(scale, allocations)?;
+        report.sections.extend(sections);
+        plots.push(plot);
     }
-    let mut plots: Vec<Plot> = Vec::new();
     if is_all || matches!(command, Command::Patterns(_)) {
         let (sections, plot) = growth::run(scale, allocations)?;
         report.sections.extend(sections);
