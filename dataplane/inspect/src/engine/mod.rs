@@ -224,9 +224,9 @@ impl<X: Matcher> Engine<X> {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
                 flow.lane = lane::lane(flow, self.shared.config.uninspected);
-                let settled = stage.is_half_open() && !flow.stage.is_half_open();
-                let (tag, due_changed) = (flow.tag, due != flow.due());
-                if settled {
+                let due_changed = due != flow.due();
+                if stage.is_half_open() && !flow.stage.is_half_open() {
+                    let tag = flow.tag;
                     self.shared.counters.flows_half_open -= 1;
                     self.settled(index, &tag, io.now);
                 }

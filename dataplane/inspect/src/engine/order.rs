@@ -362,6 +362,10 @@ pub(super) fn next_held<X, M: Memory>(
     let next = stream.next();
     loop {
         let queues = stream.queues.as_mut()?;
+        if queues.held.is_empty() && queues.owed.count == 0 && !queues.remembered.is_empty() {
+            // As nearly always.
+            return None;
+        }
         if queues.held.front().is_none_or(|held| held.offset > next) {
             if queues.held.is_empty() && queues.owed.count > 0 {
                 // The gap is filled: nothing is missing that the sender had to hear of.
