@@ -7,6 +7,7 @@ mod fragments;
 #[path = "../inspecting/mod.rs"]
 mod inspecting;
 mod lane;
+mod loss;
 mod pickup;
 mod pressure;
 mod puppet;
