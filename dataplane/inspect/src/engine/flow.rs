@@ -151,6 +151,13 @@ impl Flow {
             ^ u64::from(self.agreement.timestamps)
     }
 
+    /// The same of what the streams keep, which stands elsewhere.
+    #[must_use]
+    pub fn warm_queues(&self) -> u64 {
+        let front = |stream: &Stream| stream.queues.as_ref()?.remembered.front().map(|first| first.offset.0);
+        self.streams.iter().filter_map(front).fold(0, |sum, offset| sum ^ offset)
+    }
+
     /// The stream that goes this way.
     pub fn stream(&mut self, direction: Direction) -> &mut Stream {
         &mut self.streams[direction.index()]
