@@ -44,6 +44,9 @@ pub fn run(scale: Scale, meter: Meter) -> Result<(Vec<Section>, Plot), String> {
     let pinhole = crowd(Rules::Pinhole, 1_000, scale, &mut gateway, &mut section.faults)?;
     let row = pinhole.row("flows: not inspected, 1,000 sessions");
     section.rows.push(row.reaching(Reach::AtMost(60.0)));
+    let bare = bare(1_000, scale, &mut gateway)?;
+    let detail = format!("{}, of that: frames moved from port to port with no engine between", bare.spread());
+    section.rows.push(Row::new("flows: memory ports alone", "ns/frame", bare.median(), detail));
     let mut crowds = Vec::new();
     for count in counts {
         let crowd = crowd(patterns, *count, scale, &mut gateway, &mut section.faults)?;
@@ -136,10 +139,7 @@ fn crowd(
         let earlier = passed.allocations;
         for _ in 0..FRAMES {
             let connection = &mut clients[order.below(count as usize)];
-            if connection.is_quiet() {
-                connection.say(turn(Direction::ClientToServer, b"NOOP\r\n"));
-                connection.say(turn(Direction::ServerToClient, b"250 2.0.0 Ok\r\n"));
-            }
+            chat(connection);
             if let Some(port) = next_frame(connection, &mut frame) {
                 put += 1;
                 gateway.put_or_play((port, &frame), &mut subject, &mut watch, &mut passed)?;
@@ -166,6 +166,38 @@ fn crowd(
         faults.push(format!("{} sessions: {}", grouped(count as f64), found.join(", ")));
     }
     Ok(Crowd { count, samples, memory_each, allocations })
+}
+
+/// What the ports alone take for the frames of so many sessions.
+fn bare(count: u64, scale: Scale, gateway: &mut Gateway) -> Result<Samples, String> {
+    let mut clients: Vec<_> = (0..count).map(session).collect();
+    let (mut order, mut frame, mut samples) = (Seed::new(SEED), Vec::new(), Samples::default());
+    for round in 0..=scale.rounds() {
+        let (mut watch, mut passed, mut frames) = (Stopwatch::default(), Passed::default(), 0_u64);
+        while frames < FRAMES {
+            let connection = &mut clients[order.below(count as usize)];
+            chat(connection);
+            let Some(port) = next_frame(connection, &mut frame) else { continue };
+            frames += 1;
+            if !gateway.put(port, &frame) {
+                gateway.play_bare(&mut watch, &mut passed, |_| {})?;
+                gateway.put(port, &frame);
+            }
+        }
+        gateway.play_bare(&mut watch, &mut passed, |_| {})?;
+        if round > 0 {
+            samples.push(watch.total().as_secs_f64() / frames as f64 * 1e9);
+        }
+    }
+    Ok(samples)
+}
+
+/// Gives a session that has nothing to say a command and its reply.
+fn chat(connection: &mut Connection) {
+    if connection.is_quiet() {
+        connection.say(turn(Direction::ClientToServer, b"NOOP\r\n"));
+        connection.say(turn(Direction::ServerToClient, b"250 2.0.0 Ok\r\n"));
+    }
 }
 
 /// A session that says EHLO and then nothing.

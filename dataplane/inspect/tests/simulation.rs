@@ -150,6 +150,36 @@ fn a_mail_arrives_over_bad_links() {
     }
 }
 
+#[test]
+fn what_is_said_behind_starttls_arrives_over_bad_links() {
+    for seed in 0..150 {
+        let mut random = Random::new(seed + 5_000);
+        let worst = [0, 30, 100][random.below(3) as usize];
+        let mut link = || Faults {
+            loss: random.below(worst + 1),
+            duplication: random.below(worst + 1),
+            reordering: random.below(3 * worst + 1),
+        };
+        let mut network = Network::new(policy(Some(Base::None)), NoPatterns, seed);
+        (network.client_link, network.server_link) = (link(), link());
+        let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
+        let body = body(seed, 30_000);
+        network.server.listen(Server::offering(&["STARTTLS"]));
+        let talk = Client::opaque_mail("EHLO client.example", "a@example.com", "b@example.org", &body);
+        network.client.connect(family, 2, talk);
+        network.run(Duration::from_secs(3600), |network| {
+            network.client.talk::<Client>().replies.len() == 9 && network.engine.flow_count() == 0
+        });
+        let replies = network.client.talk::<Client>().replies.clone();
+        assert_eq!(replies.len(), 9, "seed {seed}: {replies:?}");
+        let server: &mut Server = network.server.talk();
+        assert!(server.messages == [[&body[..], b"\r\n.\r\n"].concat()], "seed {seed}: the message changed");
+        let counters = network.engine.counters();
+        assert_eq!((counters.smtp_opaque, counters.smtp_messages), (1, 0), "seed {seed}");
+        assert_eq!(network.kept(), 0, "seed {seed}: frames were kept");
+    }
+}
+
 /// Networks that differ in everything: faults of both links, sizes of the ends' buffers (and so their windows), of
 /// segments, of what applications write at once, and how the path's MTU changes on the way.
 fn any_network(seed: u64) -> (Network<NoPatterns>, Family, usize) {

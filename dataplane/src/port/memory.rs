@@ -100,7 +100,7 @@ impl<M: Memory> Port<M> for MemoryPort {
 
     fn flush(&mut self, _: &mut Pool<M>) -> io::Result<()> {
         self.check()?;
-        self.left.borrow_mut().extend(self.queued.drain(..));
+        self.left.borrow_mut().append(&mut self.queued);
         Ok(())
     }
 

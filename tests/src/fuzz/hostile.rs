@@ -7,6 +7,7 @@
 //!
 //! A move is eight octets, then its payload; the engine that makes up inputs so meets every field by itself.
 
+use inspect::engine::{SessionView, Uninspected};
 use inspect::unit::PortId;
 
 use super::frame::{self, ACK, FIN, RST, Read, SYN, Sketch};
@@ -87,8 +88,9 @@ pub fn run(data: &[u8]) {
     let Ok(matcher) = loaded().patterns.matcher(8) else { return };
     let settings = octets.u8();
     let losses = std::array::from_fn(|_| octets.u8() % 8);
+    let uninspected = if settings & 32 == 0 { Uninspected::Normalize } else { Uninspected::Pass };
     let mut play = Play {
-        stage: Stage::new(policy(), matcher),
+        stage: Stage::with(policy(), matcher, uninspected),
         connections: CONNECTIONS
             .iter()
             .map(|_| Connection {
@@ -317,8 +319,23 @@ impl<X: Matcher> Play<X> {
                 self.judge(index);
                 self.connections[index].listeners.iter_mut().for_each(Listener::restart);
             }
+            if self.is_loose(index) {
+                self.connections[index].listeners.iter_mut().for_each(|listener| listener.is_loose = true);
+            }
             self.connections[index].listeners[side].hear(&reading);
         }
+    }
+
+    /// Whether segments of this connection pass as they are: only what left before that is promised to be one reading.
+    fn is_loose(&self, index: usize) -> bool {
+        let (is_v6, client, server) = CONNECTIONS[index];
+        let is_it = |session: &SessionView| {
+            !session.inspected
+                && (session.tag.client.port, session.tag.server.port) == (client, server)
+                && session.tag.client.ip().is_ipv6() == is_v6
+        };
+        self.stage.config.uninspected == Uninspected::Pass
+            && self.stage.engine.sessions().any(|session| is_it(&session))
     }
 
     /// What the ends of a connection were given.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use artifact::format::Artifact;
 use artifact::model::Policy;
-use inspect::engine::{Config, Engine};
+use inspect::engine::{Config, Engine, Uninspected};
 use inspect::frame::{Pool, Sealed, VecMemory};
 use inspect::scan::Matcher;
 use inspect::unit::{Instant, PortId};
@@ -80,10 +80,16 @@ pub struct Stage<X> {
 }
 
 impl<X: Matcher> Stage<X> {
-    /// An engine under tight limits.
+    /// An engine under tight limits that normalises every session.
     #[must_use]
     pub fn new(policy: Arc<Policy>, matcher: X) -> Self {
-        let config = tight();
+        Self::with(policy, matcher, Uninspected::Normalize)
+    }
+
+    /// An engine under tight limits.
+    #[must_use]
+    pub fn with(policy: Arc<Policy>, matcher: X, uninspected: Uninspected) -> Self {
+        let config = Config { uninspected, ..tight() };
         Self {
             engine: Engine::new(policy, matcher, config.clone()),
             pool: VecMemory::pool(CHUNKS, CHUNK_LEN),

@@ -77,7 +77,7 @@ impl<X: Matcher> Engine<X> {
     #[inline]
     fn known(&self, frame: &[u8]) -> Option<Known> {
         let outline = wire::outline(frame, self.shared.checksums())?;
-        let (key, is_from_low) = FlowKey::between(outline.vlan, &outline.source, &outline.destination);
+        let (key, is_from_low) = FlowKey::of(outline.vlan, outline.addresses, outline.ports);
         Some(Known { outline, key, hash: self.table.hash(&key), is_from_low })
     }
 

@@ -11,7 +11,7 @@ use super::flow::{Flow, Stage};
 use super::generation::Generation;
 use super::path::{Opening, Route, route};
 use super::segment::drop_as;
-use super::{Engine, Fate, Io, Shared};
+use super::{Engine, Fate, Io, Shared, lane};
 use crate::anomaly::Anomaly;
 use crate::event::{Body, FlowTag};
 use crate::flow::FlowKey;
@@ -79,6 +79,7 @@ impl<X: Matcher> Engine<X> {
             shared.anomaly(flow, Anomaly::MiddleOfConnection, direction, StreamOffset(0));
             carry(flow, shared, direction, segment, frame, io);
             shared.level_changed(flow, flow.totals.octets(), io.now);
+            flow.lane = lane::lane(flow, shared.config.uninspected);
         }
         true
     }

@@ -27,7 +27,7 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     direction: Direction,
-    segment: Segment,
+    mut segment: Segment,
     frame: Frame,
     io: &mut Io<'_, M>,
 ) -> Fate {
@@ -62,7 +62,7 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         return drop_as(flow, shared, anomaly, direction, segment.seq);
     }
     let stands_in = |flow: &Flow| flow.closing.as_ref().is_some_and(|closing| closing.stands_in());
-    let mut fate = data(flow, shared, direction, segment, frame, io);
+    let mut fate = data(flow, shared, direction, &mut segment, frame, io);
     if fate != Fate::Lives || stands_in(flow) {
         return fate;
     }
@@ -100,7 +100,7 @@ fn data<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     direction: Direction,
-    mut segment: Segment,
+    segment: &mut Segment,
     mut frame: Frame,
     io: &mut Io<'_, M>,
 ) -> Fate {
@@ -127,29 +127,29 @@ fn data<X: Matcher, M: Memory>(
     flow.last_heard = io.now;
     let stream = flow.stream(direction);
     stream.window = segment.window;
-    if withholds(flow, shared, direction.reverse(), &segment, &frame, before, io) {
+    if withholds(flow, shared, direction.reverse(), segment, &frame, before, io) {
         shared.counters.dropped_premature += 1;
         return Fate::Lives;
     }
 
     let bytes = io.pool.bytes_mut(&mut frame);
-    let mut edited = normalize(flow, shared, direction, &mut segment, bytes);
+    let mut edited = normalize(flow, shared, direction, segment, bytes);
     // Octets behind the packet are of no packet.
     frame.truncate(segment.payload_end());
     let carries = segment.payload_len > 0 || segment.flags.fin();
     match placement {
         Placement::Ahead(offset) if carries => {
             if edited {
-                edit::fix_checksums(io.pool.bytes_mut(&mut frame), &segment);
+                edit::fix_checksums(io.pool.bytes_mut(&mut frame), segment);
             }
-            hold(flow, shared, direction, &segment, frame, offset, io)
+            hold(flow, shared, direction, segment, frame, offset, io)
         }
         Placement::Ahead(_) | Placement::Outside => {
             if let Some(stamps) = segment.options.timestamps {
                 flow.stream(direction).stamped(stamps.value);
             }
             // An acknowledgement from behind lost octets carries none itself.
-            leave(flow, shared, direction, &segment, frame, edited, io);
+            leave(flow, shared, direction, segment, frame, edited, io);
             Fate::Lives
         }
         Placement::Here { acked, forwarded, start } => {
@@ -158,7 +158,7 @@ fn data<X: Matcher, M: Memory>(
                 let newest = &mut flow.stream(direction).timestamp;
                 if SeqNum(*newest).ahead_of(SeqNum(stamps.value)) > 0 && !is_loose {
                     // It waited while younger ones passed, and its receiver would take it for a very old one.
-                    edit::set_timestamp(io.pool.bytes_mut(&mut frame), &mut segment, *newest);
+                    edit::set_timestamp(io.pool.bytes_mut(&mut frame), segment, *newest);
                     edited = true;
                 } else {
                     *newest = stamps.value;
@@ -176,7 +176,7 @@ fn in_order<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     direction: Direction,
-    mut segment: Segment,
+    segment: &mut Segment,
     mut frame: Frame,
     (mut acked, mut forwarded, mut start): (usize, usize, StreamOffset),
     mut edited: bool,
@@ -203,9 +203,9 @@ fn in_order<X: Matcher, M: Memory>(
         if acked == len {
             // A keep-alive, or a retransmission that crossed its acknowledgement: the number alone
             // makes the receiver answer.
-            frame_len = edit::cut(bytes, &mut segment, 0);
+            frame_len = edit::cut(bytes, segment, 0);
         } else {
-            frame_len = edit::cut_start(bytes, &mut segment, acked);
+            frame_len = edit::cut_start(bytes, segment, acked);
         }
         edited = true;
     }
@@ -213,7 +213,7 @@ fn in_order<X: Matcher, M: Memory>(
     if stream.finished && new > 0 {
         shared.anomaly(flow, Anomaly::DataAfterFin, direction, next);
         let bytes = io.pool.bytes_mut(&mut frame);
-        frame_len = edit::cut(&mut bytes[..frame_len], &mut segment, forwarded);
+        frame_len = edit::cut(&mut bytes[..frame_len], segment, forwarded);
         (new, fin, edited) = (0, false, true);
     }
     // What the receiver did not allow, and what it does not take in one piece: it may keep them or not (RFC 9293 section
@@ -226,7 +226,7 @@ fn in_order<X: Matcher, M: Memory>(
         shared.anomaly(flow, anomaly, direction, next);
         if new > limit {
             let bytes = io.pool.bytes_mut(&mut frame);
-            frame_len = edit::cut(&mut bytes[..frame_len], &mut segment, forwarded + limit);
+            frame_len = edit::cut(&mut bytes[..frame_len], segment, forwarded + limit);
             (new, fin, edited) = (limit, false, true);
         }
     }
@@ -242,14 +242,14 @@ fn in_order<X: Matcher, M: Memory>(
             shared.counters.dropped_no_memory += 1;
             passed = 0;
         } else {
-            let (passage, masked) = judge(flow, shared, direction, &mut frame, &segment, forwarded, io);
+            let (passage, masked) = judge(flow, shared, direction, &mut frame, segment, forwarded, io);
             passed = passage.forward.min(new);
             then = passage.next;
             edited |= masked;
         }
     }
     if forwarded > 0 {
-        let payload = payload(io.pool.bytes_mut(&mut frame), &segment);
+        let payload = payload(io.pool.bytes_mut(&mut frame), segment);
         let stream = &flow.streams[direction.index()];
         if let Some(queues) = &stream.queues {
             // The remembered octets are in other frames; `payload` is this one's, taken out for a moment.
@@ -258,7 +258,7 @@ fn in_order<X: Matcher, M: Memory>(
             scratch.extend_from_slice(&payload[..forwarded]);
             let different = overlap::restore(queues, io.pool, start, scratch);
             if different > 0 {
-                payload_mut(io, &mut frame, &segment)[..forwarded].copy_from_slice(scratch);
+                payload_mut(io, &mut frame, segment)[..forwarded].copy_from_slice(scratch);
                 shared.counters.retransmitted_bytes_restored += different as u64;
                 shared.anomaly(flow, Anomaly::InconsistentRetransmission, direction, start);
                 edited = true;
@@ -269,10 +269,10 @@ fn in_order<X: Matcher, M: Memory>(
     if passed < new {
         if then == Next::Keep && flow.closing.is_none() {
             let span = (new - passed) as u32 + u32::from(fin);
-            early = copy(shared, &segment, &frame, io).map(|frame| (frame, span));
+            early = copy(shared, segment, &frame, io).map(|frame| (frame, span));
         }
         let bytes = io.pool.bytes_mut(&mut frame);
-        let len = edit::cut(bytes, &mut segment, forwarded + passed);
+        let len = edit::cut(bytes, segment, forwarded + passed);
         frame.truncate(len);
         (fin, edited) = (false, true);
         shared.counters.dropped_waiting += 1;
@@ -283,14 +283,14 @@ fn in_order<X: Matcher, M: Memory>(
     if segment.flags.fin() && !(fin && at_end) {
         let bytes = io.pool.bytes_mut(&mut frame);
         let flags = segment.flags.without(Flags::FIN);
-        edit::set_flags(bytes, &mut segment, flags);
+        edit::set_flags(bytes, segment, flags);
         edited = true;
         fin = false;
     }
     fin &= segment.flags.fin();
 
     if edited {
-        edit::fix_checksums(io.pool.bytes_mut(&mut frame), &segment);
+        edit::fix_checksums(io.pool.bytes_mut(&mut frame), segment);
     }
     let sealed = io.pool.seal(frame);
     if passed > 0 {
@@ -425,9 +425,9 @@ fn release<X: Matcher, M: Memory>(
     if direction == Direction::ClientToServer && kept(flow) == Some(false) {
         return Fate::Lives;
     }
-    while let Some((segment, frame)) = next_held(flow, shared, direction, io) {
+    while let Some((mut segment, frame)) = next_held(flow, shared, direction, io) {
         let before = flow.streams[direction.index()].next();
-        let fate = data(flow, shared, direction, segment, frame, io);
+        let fate = data(flow, shared, direction, &mut segment, frame, io);
         if fate != Fate::Lives || flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
             return fate;
         }

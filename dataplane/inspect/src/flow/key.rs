@@ -23,19 +23,20 @@ impl FlowKey {
     #[must_use]
     #[inline]
     pub fn between(vlan: Vlan, source: &Endpoint, destination: &Endpoint) -> (FlowKey, bool) {
-        let is_low = in_order(source) <= in_order(destination);
+        let addresses = [source, destination].map(|end| u128::from_be_bytes(end.address));
+        Self::of(vlan, addresses, [source.port, destination.port])
+    }
+
+    /// The same for addresses as numbers.
+    #[must_use]
+    #[inline]
+    pub fn of(vlan: Vlan, [source, destination]: [u128; 2], ports: [u16; 2]) -> (FlowKey, bool) {
+        let is_low = (source, ports[0]) <= (destination, ports[1]);
         let (low, high) = if is_low { (source, destination) } else { (destination, source) };
-        let [low_address, high_address] = [low, high].map(|end| u128::from_be_bytes(end.address));
-        let ports = u64::from(low.port) << 48 | u64::from(high.port) << 32;
+        let (low_port, high_port) = if is_low { (ports[0], ports[1]) } else { (ports[1], ports[0]) };
+        let ports = u64::from(low_port) << 48 | u64::from(high_port) << 32;
         let vlan = u64::from(vlan.outer) << 16 | u64::from(vlan.inner);
-        let key = [
-            (low_address >> 64) as u64,
-            low_address as u64,
-            (high_address >> 64) as u64,
-            high_address as u64,
-            ports | vlan,
-        ];
-        (FlowKey(key), is_low)
+        (FlowKey([(low >> 64) as u64, low as u64, (high >> 64) as u64, high as u64, ports | vlan]), is_low)
     }
 
     /// The end that is lower by address, then port.
@@ -54,6 +55,13 @@ impl FlowKey {
     #[must_use]
     pub const fn vlan(&self) -> Vlan {
         Vlan { outer: (self.0[4] >> 16) as u16, inner: self.0[4] as u16 }
+    }
+
+    /// Whether it is the same connection: as `==`, without a call for so few words.
+    #[inline]
+    pub(super) const fn is(&self, other: &FlowKey) -> bool {
+        let (a, b) = (&self.0, &other.0);
+        (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) == 0
     }
 
     /// Any of its words: to bring its memory in.
@@ -81,11 +89,6 @@ impl core::fmt::Debug for FlowKey {
         let Vlan { outer, inner } = self.vlan();
         write!(f, "{:?} {:?} vlan {outer} {inner}", self.low(), self.high())
     }
-}
-
-#[inline]
-fn in_order(end: &Endpoint) -> (u128, u16) {
-    (u128::from_be_bytes(end.address), end.port)
 }
 
 fn end(upper: u64, lower: u64, port: u16) -> Endpoint {

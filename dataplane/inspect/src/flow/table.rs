@@ -130,7 +130,7 @@ impl<F> Table<F> {
             if (entry >> 32) as u32 == hash.0 {
                 let number = entry as u32 - 1;
                 let slot = self.slot(number)?;
-                if slot.key == *key {
+                if slot.key.is(key) {
                     return Some(FlowIndex { slot: number, generation: slot.generation });
                 }
             }

@@ -77,6 +77,24 @@ impl<H: Borrow<[u8; HEADER_LEN]>> Header<H> {
         u16_at(self.0.borrow(), field::FRAGMENT) & RESERVED != 0
     }
 
+    /// Whether this is a whole packet of IPv4 with a header without options, its reserved bit clear.
+    #[must_use]
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        /// Version 4, five words of header.
+        const FIVE_WORDS: u8 = 0x45;
+        let word = u16_at(self.0.borrow(), field::FRAGMENT);
+        (self.0.borrow()[field::VERSION_AND_LEN] == FIVE_WORDS)
+            & (word & (RESERVED | MORE_FRAGMENTS | FRAGMENT_OFFSET) == 0)
+    }
+
+    /// Whether the checksum of a header without options is right.
+    #[must_use]
+    #[inline]
+    pub fn is_sound(&self) -> bool {
+        Sum::default().with(self.0.borrow()).is_valid()
+    }
+
     /// Hops that are left.
     #[must_use]
     pub fn ttl(&self) -> u8 {

@@ -11,9 +11,11 @@ pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+mod outline;
 mod segment;
 pub mod tcp;
 
+pub use outline::{Outline, outline};
 pub use segment::{Flags, Options, Sack, SackBlock, Segment, Timestamps};
 
 use core::net::{IpAddr, Ipv6Addr};
@@ -200,63 +202,6 @@ pub struct Fragment {
     pub ttl: u8,
 }
 
-/// A whole TCP segment of which only the headers in front of TCP's were read: where it stands and between whom it is.
-/// Offsets are from the frame's first octet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outline {
-    /// VLAN tags.
-    pub vlan: Vlan,
-    /// Sender.
-    pub source: Endpoint,
-    /// Receiver.
-    pub destination: Endpoint,
-    /// Whether the IP header is version 6.
-    pub is_v6: bool,
-    /// First octet of the IP header.
-    pub ip_start: u16,
-    /// First octet of the TCP header.
-    pub tcp_start: u16,
-    /// The octet after the payload: what follows is Ethernet's padding.
-    pub end: u16,
-    /// IPv4 TTL or IPv6 hop limit.
-    pub ttl: u8,
-    /// There is something in front of the TCP header that [`edit::tidy`] would overwrite.
-    pub untidy: bool,
-}
-
-impl Outline {
-    /// The outline of what these headers announce; `None` when that is no whole TCP segment. A header of TCP that is too
-    /// short for its ports has them as 0, and is refused by [`segment`].
-    #[inline]
-    fn new(frame: &[u8], link: &ethernet::Link, network: &Network) -> Option<Self> {
-        if network.protocol != TCP || network.fragment.is_some() {
-            return None;
-        }
-        let start = link.payload_start + network.payload_start;
-        let end = link.payload_start + network.payload_end;
-        let ports = frame.get(start..end).and_then(|octets| octets.first_chunk::<4>()).unwrap_or(&[0; 4]);
-        // All offsets are within the frame, which is shorter than 64 KiB: checked by who read the headers.
-        Some(Self {
-            vlan: link.vlan,
-            source: Endpoint { address: network.source, port: u16_at(ports, 0) },
-            destination: Endpoint { address: network.destination, port: u16_at(ports, 2) },
-            is_v6: link.ethertype == ethernet::ethertype::IPV6,
-            ip_start: link.payload_start as u16,
-            tcp_start: start as u16,
-            end: end as u16,
-            ttl: network.ttl,
-            untidy: network.untidy,
-        })
-    }
-
-    /// The TCP header and what it carries. Empty if `frame` is not the frame that this was read from.
-    #[must_use]
-    #[inline]
-    pub fn tcp<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
-        frame.get(usize::from(self.tcp_start)..usize::from(self.end)).unwrap_or_default()
-    }
-}
-
 /// Says what a frame is, from its first octet of Ethernet on. Octets after the IP packet (padding) do not matter.
 ///
 /// # Errors
@@ -295,15 +240,6 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
     Ok(Packet::OtherIp(Other::new(link.vlan, addresses, network.protocol, is_v6, payload)))
 }
 
-/// The first half of [`parse`] for a whole TCP segment, all but TCP: `None` for every other frame, well-formed or not. The
-/// checksum of an IPv4 header is verified unless trusted, TCP's is not.
-#[must_use]
-#[inline]
-pub fn outline(frame: &[u8], checksums: Checksums) -> Option<Outline> {
-    let (link, network) = headers(frame, checksums).ok()??;
-    Outline::new(frame, &link, &network)
-}
-
 /// The second half of [`parse`]: TCP, with its options and checksum, of a frame that has this outline.
 ///
 /// # Errors
@@ -323,8 +259,8 @@ pub fn segment(frame: &[u8], outline: &Outline, checksums: Checksums) -> Result<
     let list_start = outline.tcp_start + tcp::HEADER_LEN as u16;
     Ok(Segment {
         vlan: outline.vlan,
-        source: outline.source,
-        destination: outline.destination,
+        source: outline.source(),
+        destination: outline.destination(),
         is_v6: outline.is_v6,
         ip_start: outline.ip_start,
         tcp_start: outline.tcp_start,

@@ -50,6 +50,7 @@ impl Server {
                 self.chunk = Some((len, words.next().is_some()));
                 return self.chunked();
             }
+            "STARTTLS" => "220 go on\r\n".into(),
             "QUIT" => {
                 self.quit = true;
                 "221 bye\r\n".into()
@@ -166,6 +167,16 @@ impl Client {
             (content, 1),
             (b"QUIT\r\n".to_vec(), 1),
         ])
+    }
+}
+
+impl Client {
+    /// The same behind a STARTTLS after which only the first octets look like TLS: the server finds them odd and goes on.
+    pub fn opaque_mail(hello: &str, from: &str, to: &str, body: &[u8]) -> Self {
+        let mut client = Self::mail(hello, from, to, body);
+        client.steps.insert(1, (1, b"STARTTLS\r\n".to_vec()));
+        client.steps.insert(2, (1, b"\x16\x03\x01\x00\x02\x01\x00\r\n".to_vec()));
+        client
     }
 }
 

@@ -6,6 +6,8 @@ mod exchanges;
 mod fragments;
 #[path = "../inspecting/mod.rs"]
 mod inspecting;
+mod lane;
+mod loss;
 mod pickup;
 mod pressure;
 mod puppet;
