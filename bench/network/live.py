@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -102,6 +103,15 @@ def worker_threads(pid):
     return [task for task in tasks if open(f"/proc/{task}/comm", encoding="ascii").read().startswith("worker")]
 
 
+def command_name(pid):
+    """Of a process; nothing when it has ended."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def processor_seconds(task):
     """What a thread has used."""
     with open(f"/proc/{task}/schedstat", encoding="ascii") as file:
@@ -137,6 +147,7 @@ class Bench:
         self.directory = tempfile.mkdtemp(prefix="postern-bench-")
         self.network = Network(f"postern-bench-{os.getpid()}")
         self.artifacts = {}
+        self.softirqs = [pid for pid in os.listdir("/proc") if pid.isdigit() and command_name(pid).startswith("ksoftirqd")]
         self.rows, self.faults = [], []
 
     def __enter__(self):
@@ -182,9 +193,9 @@ class Bench:
             sessions, mails, length = LOADS[name][self.quick]
 
             def load(middle, sessions=sessions, mails=mails, length=length):
-                before = busy()
+                before = busy(), self.own(middle)
                 seconds = smtp_source(self.network.client, SERVER, sessions, mails, length)
-                return (busy() - before) / mails, mails / seconds
+                return (busy() - before[0]) / mails, mails / seconds, (self.own(middle) - before[1]) / mails
 
             bridge, postern = self.alternated(load)
             cost = [ours[0] / theirs[0] for ours, theirs in zip(postern, bridge)]
@@ -192,12 +203,23 @@ class Bench:
             unit = f"{statistics.median(each[1] for each in postern):.0f} mails/s"
             if name == "large":
                 unit = f"{statistics.median(each[1] for each in postern) * length / 1e6:.0f} MB/s"
+            own = statistics.median(ours[2] / theirs[2] for ours, theirs in zip(postern, bridge))
             micros = [statistics.median(each[0] for each in side) * 1e6 for side in (postern, bridge)]
             self.rows.append(row(f"wire: {name} mail, processor time to a bridge's", "ratio", statistics.median(cost),
-                                 f"{micros[0]:.0f} and {micros[1]:.0f} us a mail, whole machine, {spread(cost)}", at_most=1.3))
+                                 f"{micros[0]:.0f} and {micros[1]:.0f} us a mail, whole machine, {spread(cost)}; "
+                                 f"of what takes part alone {own:.2f}", at_most=1.3))
             self.rows.append(row(f"wire: {name} mail, rate to a bridge's", "ratio", statistics.median(rate),
                                  f"{unit}, {spread(rate)}", at_least=0.9))
         self.system_calls()
+
+    def own(self, middle):
+        """Seconds of both ends, of the gateway, and of the kernel's threads for network work."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        pids = [self.sink.program.pid, *self.softirqs]
+        if isinstance(middle, gateway.Postern):
+            pids.append(middle.program.pid)
+        tasks = [f"{pid}/task/{task}" for pid in pids for task in os.listdir(f"/proc/{pid}/task")]
+        return used.ru_utime + used.ru_stime + sum(processor_seconds(task) for task in tasks)
 
     def system_calls(self):
         """What the workers ask of the kernel under load, besides waking the rings up and waiting for them."""
@@ -232,9 +254,13 @@ class Bench:
 
     def forwarding(self):
         """Segments of sessions that are followed but not looked into, made by the kernel as fast as it can: past Postern, and past
-        a program that only reads headers, in turn, each on the last core. What counts is the time of that core."""
+        a program that only reads headers, in turn, each on the last core. What counts is the time of that core; both sleep as soon as
+        there is nothing."""
         artifact = self.compiled("pinhole", PINHOLE)
-        options = ["--unknown-sessions", "pass"]
+        settings = os.path.join(self.directory, "forwarding.toml")
+        with open(settings, "w", encoding="ascii") as file:
+            file.write("[limits]\nspin_micros = 0\n")
+        options = ["--unknown-sessions", "pass", "--config", settings]
         found = {name: {"simple": [], "postern": []} for name in FORWARDED}
         for _ in range(FORWARDING_ROUNDS[self.quick]):
             for kind in ("simple", "postern"):

@@ -11,6 +11,7 @@ use crate::machine::resident_len;
 use crate::measure::{Samples, Stopwatch};
 use crate::patterns::Target;
 use crate::pipeline::{PATTERN_COUNT, SEED, Scale};
+use crate::plot::{Curve, Plot};
 use crate::policy::Rules;
 use crate::table::{Reach, Row, Section, grouped};
 use crate::traffic::connection::{Connection, Style, Turn};
@@ -29,7 +30,7 @@ const IDLE_LIMIT: f64 = 1024.0;
 ///
 /// # Errors
 /// When something could not be measured at all.
-pub fn run(scale: Scale, meter: Meter) -> Result<Vec<Section>, String> {
+pub fn run(scale: Scale, meter: Meter) -> Result<(Vec<Section>, Plot), String> {
     let counts: &[u64] =
         if scale.is_quick { &[1_000, 10_000, 100_000] } else { &[1_000, 10_000, 100_000, 1_000_000] };
     // At worst every session has a frame that is not yet acknowledged, and the engine keeps it.
@@ -61,7 +62,15 @@ pub fn run(scale: Scale, meter: Meter) -> Result<Vec<Section>, String> {
         section.rows.push(row.reaching(Reach::AtMost(IDLE_LIMIT)));
     }
     drop(gateway);
-    Ok(vec![section, flood::table(scale)?, flood::flood(scale, meter)?])
+    let points = crowds.iter().map(|crowd| (crowd.count as f64, crowd.samples.median())).collect();
+    let plot = Plot {
+        name: "flows",
+        title: "A frame of a session picked at random",
+        x: "sessions",
+        y: "ns/frame",
+        curves: vec![Curve { name: "inspected, 100 body patterns", points }],
+    };
+    Ok((vec![section, flood::table(scale)?, flood::flood(scale, meter)?], plot))
 }
 
 /// What so many sessions cost.

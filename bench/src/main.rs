@@ -84,8 +84,9 @@ enum Command {
     /// Instructions of a frame, held against the committed baseline (needs valgrind)
     Instructions(InstructionArgs),
     /// Goodput over a network that loses and overtakes, beside a kernel bridge; as root, not part of `all`
-    #[command(after_help = "Example:\n  bench/run loss --quick")]
-    Loss(Common),
+    #[command(after_help = "Examples:\n  bench/run loss --quick\n  \
+                            bench/run loss --only \"1 % lost at the client,both\" --rounds 21")]
+    Loss(LossArgs),
     /// Frames of an uninspected session from port to port, beside the simplest AF_XDP forwarder (needs root)
     Forwarding(Common),
     /// Be that forwarder, until a signal
@@ -122,6 +123,18 @@ enum Command {
         after_help = "Example:\n  bench/run traffic --profile attack --sessions 1000 --seed 7 -o attack.pcap"
     )]
     Traffic(TrafficArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+struct LossArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Only the rows with one of these, separated by commas, in their name
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Rounds of each row: 9, or 3 with `--quick`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -181,7 +194,7 @@ fn main() -> ExitCode {
         | Command::Latency(common)
         | Command::Reload(common)
         | Command::Forwarding(common)
-        | Command::Loss(common) => measure(&command, common),
+        | Command::Loss(LossArgs { common, .. }) => measure(&command, common),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -201,6 +214,7 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
     let scale = Scale { is_quick: common.quick };
     let is_all = matches!(command, Command::All(_));
     let mut report = Report { heading: machine::heading(scale), sections: Vec::new() };
+    let mut plots: Vec<Plot> = Vec::new();
     if is_all || matches!(command, Command::Pipeline(_)) {
         report.sections.extend(pipeline::run(scale, allocations)?);
     }
@@ -208,9 +222,10 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
         report.sections.extend(stages::run(scale, allocations)?);
     }
     if is_all || matches!(command, Command::Flows(_)) {
-        report.sections.extend(flows::run(scale, allocations)?);
+        let (sections, plot) = flows::run(scale, allocations)?;
+        report.sections.extend(sections);
+        plots.push(plot);
     }
-    let mut plots: Vec<Plot> = Vec::new();
     if is_all || matches!(command, Command::Patterns(_)) {
         let (sections, plot) = growth::run(scale, allocations)?;
         report.sections.extend(sections);
@@ -230,8 +245,8 @@ fn measure(command: &Command, common: &Common) -> Result<bool, String> {
             report.sections.push(live::run(measure, scale)?);
         }
     }
-    if matches!(command, Command::Loss(_)) {
-        report.sections.extend(loss::run(scale)?);
+    if let Command::Loss(LossArgs { only, rounds, .. }) = command {
+        report.sections.extend(loss::run(scale, only.as_deref(), *rounds)?);
     }
     let stdout = io::stdout();
     let shown = if is_all && !common.verbose { report.summary() } else { report.clone() };

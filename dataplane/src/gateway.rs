@@ -403,6 +403,8 @@ mod tests {
         let statistics = ask(&path, &STATISTICS).unwrap();
         assert_eq!(statistics["workers"].as_array().unwrap().len(), 2);
         assert_eq!(ask(&path, &Question::Show(Topic::Sessions)).unwrap()["count"], 0);
+        let lost = || ask(&path, &STATISTICS).unwrap()["ports"][0]["rx_lost"] == 3;
+        assert!(eventually(lost), "what the kernel lost is asked for about once a second");
         switch.drain();
         assert_eq!(thread.join().unwrap(), Ok(()));
         assert!(!path.exists(), "the control socket is gone");

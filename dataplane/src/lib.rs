@@ -25,6 +25,7 @@ pub mod random;
 pub mod reload;
 pub mod replay;
 pub mod show;
+pub mod spin;
 pub mod statistics;
 pub mod tally;
 pub mod worker;

@@ -80,8 +80,8 @@ limits! {
         "further ones are dropped, their senders send them again (postern_handover_dropped_total)";
     burst = 64 in 1..=1024, "frames taken from a port at once":
         "the rest is taken in the next round";
-    spin_micros = 0 in 0..=1000000, "microseconds an idle worker looks for frames before it sleeps":
-        "the worker sleeps until a frame comes (postern_worker_sleeps_total)";
+    spin_micros = 50 in 0..=1000000, "microseconds an idle worker looks for frames before it sleeps":
+        "the worker sleeps until a frame comes (postern_worker_sleeps_total); it also does where frames come later than that, or another thread wants its core; 0: at once";
     record_limit = 16384 in 64..=1048576, "event records waiting to be written":
         "further ones are lost (postern_records_lost_total)";
     syslog_lines_per_second = 1000 in 1..=1000000, "syslog lines":

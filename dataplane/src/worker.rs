@@ -24,6 +24,7 @@ use crate::journal::Sink;
 use crate::loaded::Sides;
 use crate::matcher::{PatternMatcher, Prepared, Usage};
 use crate::port::Port;
+use crate::spin::Spin;
 use crate::tally::Tally;
 
 /// How often the engine's timers are looked at.
@@ -365,7 +366,7 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
         Ok(())
     }
 
-    /// Moves frames until `switch` says stop, or drain and no session is left. `spin` is how long it looks
+    /// Moves frames until `switch` says stop, or drain and no session is left. `spin` is how long it looks at most
     /// for frames before it sleeps until some come.
     ///
     /// # Errors
@@ -380,7 +381,8 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
     ) -> io::Result<()> {
         let clock = || Instant::from_nanos(board.origin.elapsed().as_nanos() as u64);
         let start = clock();
-        let (mut tick_at, mut publish_at, mut idle_since) = (start, start, None);
+        let (mut tick_at, mut publish_at) = (start, start);
+        let mut spin = Spin::new(spin);
         let mut last = start;
         let mut was_busy = false;
         loop {
@@ -392,7 +394,8 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
             }
             last = now;
             was_busy = self.step(now)? > 0;
-            if now >= tick_at {
+            let ticks = now >= tick_at;
+            if ticks {
                 self.tick(now)?;
                 tick_at = now + TICK;
             }
@@ -413,12 +416,14 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
                 }
                 publish_at = now + PUBLISH;
             }
-            if was_busy {
-                idle_since = None;
-                continue;
+            if ticks {
+                spin.resume(clock());
             }
-            let since = *idle_since.get_or_insert(now);
-            if now.since(since) >= spin {
+            if was_busy {
+                spin.found(now);
+            } else if spin.look_again(now) {
+                std::hint::spin_loop();
+            } else {
                 self.sleep()?;
             }
         }

@@ -85,6 +85,7 @@ counters! {
     dropped_host_blocked: "Sessions refused: their host is blocked after too many half-open ones.";
     untracked_hosts: "Sessions to hosts beyond those whose half-open sessions are counted.";
     retransmitted_segments: "Segments whose octets had been forwarded before.";
+    repaired_segments: "Segments sent again by the gateway, because they waited here and were lost behind it.";
     retransmitted_bytes_restored: "Octets of retransmissions overwritten with what was forwarded first.";
     copied_bytes: "Remembered octets copied out of their frames because frames were short.";
     out_of_order_segments: "Segments that arrived before octets that precede them.";

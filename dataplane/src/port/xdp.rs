@@ -37,6 +37,7 @@ pub mod gateway;
 pub mod host;
 pub mod program;
 mod slot;
+mod toll;
 
 pub use classification::{Action, Classification};
 pub use gateway::{Gateway, Notice, Seat};

@@ -1,7 +1,7 @@
 //! What is due: timeouts, the gateway's own retransmissions, and room for frames when they run short.
 
 use super::flow::Stage;
-use super::{Engine, Fate, Io, close};
+use super::{Engine, Fate, Io, close, repair};
 use crate::event::EndReason;
 use crate::flow::FlowIndex;
 use crate::frame::{Memory, Pool, Sealed};
@@ -54,10 +54,13 @@ impl<X: Matcher> Engine<X> {
             }
             return;
         }
+        if flow.watch.is_some_and(|watch| watch <= io.now) {
+            repair::due(flow, &mut self.shared, io);
+        }
         let generation = &self.shared.generations[self.shared.generation(flow.tag.generation)];
         let deadline = flow.expires(generation.parameters(flow.parameters));
         if deadline > io.now {
-            self.timers.schedule(index, deadline);
+            self.schedule(index);
             return;
         }
         let reason = match flow.stage {

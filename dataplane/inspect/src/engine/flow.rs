@@ -84,6 +84,8 @@ pub struct Flow {
     pub dialogue: Option<Dialogue>,
     /// Being refused, and how far that has come.
     pub closing: Option<Closing>,
+    /// When to look after a receiver from which something is due.
+    pub watch: Option<Instant>,
     /// What the client's SYN offered.
     pub offer: Offer,
     /// What the server's answered.
@@ -122,6 +124,7 @@ impl Flow {
             tag,
             dialogue: None,
             closing: None,
+            watch: None,
             offer: Offer::default(),
             answer: Offer::default(),
             template,
@@ -174,7 +177,11 @@ impl Flow {
     /// heard: the timer finds out when it fires too early.)
     #[must_use]
     pub fn due(&self) -> (Stage, bool, Option<Instant>) {
-        (self.stage, self.is_unsettled(), self.closing.as_ref().map(|closing| closing.due))
+        (
+            self.stage,
+            self.is_unsettled(),
+            self.closing.as_ref().map_or(self.watch, |closing| Some(closing.due)),
+        )
     }
 
     /// Whether both sides have said FIN and one of the two may have been lost: a stack repeats it for minutes.

@@ -18,6 +18,7 @@
 //! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
 //! | [`normalize`] | what a single segment may look like |
 //! | [`order`] | segments that wait for octets in front of them |
+//! | `repair` | what waited here and was lost behind the gateway |
 //! | [`limits`] | how many sessions there may be, how many of them half-open |
 //! | [`level`] | what each class has of sessions, has had at most, and carried lately |
 //! | `half_open`, `rate` | half-open sessions by age; how much happened lately |
@@ -47,6 +48,7 @@ pub mod path;
 pub mod pickup;
 pub mod pressure;
 mod rate;
+mod repair;
 pub mod segment;
 pub mod session;
 
@@ -242,7 +244,8 @@ impl<X: Matcher> Engine<X> {
             Some(closing) => closing.due,
             None => {
                 let generation = &self.shared.generations[self.shared.generation(flow.tag.generation)];
-                flow.expires(generation.parameters(flow.parameters))
+                let expires = flow.expires(generation.parameters(flow.parameters));
+                flow.watch.map_or(expires, |watch| watch.min(expires))
             }
         };
         self.timers.schedule(index, due);

@@ -16,11 +16,13 @@
 use core::time::Duration;
 
 use super::flow::{Flow, Stage};
+use super::repair::{self, PATIENCE, repair, watch};
 use super::{Fate, Io, Shared};
 use crate::anomaly::Anomaly;
 use crate::frame::{Frame, Memory};
 use crate::rewrite::own::{self, Own};
 use crate::scan::Matcher;
+use crate::tcp::Stream;
 use crate::tcp::queue::{Held, Range, SACK_LIMIT};
 use crate::unit::{Direction, StreamOffset};
 use crate::wire::{self, Checksums, Flags, Packet, SackBlock, Segment, Timestamps};
@@ -49,6 +51,7 @@ pub(super) fn hold<X: Matcher, M: Memory>(
     }
     queues.owed.from = queues.owed.from.min(offset);
     queues.owed.count = (queues.owed.count + 1).min(OWED_LIMIT);
+    watch(&mut flow.watch, io.now);
     settle(flow, shared, direction, io);
     Fate::Lives
 }
@@ -79,10 +82,6 @@ pub(super) fn keep<X: Matcher, M: Memory>(
 /// Duplicate acknowledgements that make a sender send again (RFC 5681 section 3.2).
 const OWED_LIMIT: u8 = 3;
 
-/// How long a duplicate acknowledgement waits at most for a receiver that says nothing new: longer than a receiver waits with an
-/// acknowledgement (40 ms in Linux, `TCP_DELACK_MIN`), shorter than the shortest retransmission timeout (200 ms, `TCP_RTO_MIN`).
-const PATIENCE: Duration = Duration::from_millis(50);
-
 /// Sends the duplicate acknowledgements that wait, if the receiver of this direction has accounted for everything in front of
 /// the gap or has been silent for too long.
 pub(super) fn settle<X: Matcher, M: Memory>(
@@ -96,7 +95,10 @@ pub(super) fn settle<X: Matcher, M: Memory>(
     if queues.owed.count == 0 {
         return;
     }
-    let is_accounted = stream.acked().max(queues.reported) >= stream.next();
+    // What the receiver is not known to have is not missing if the gateway answers for it.
+    let is_accounted = stream.acked() >= stream.next()
+        || queues.reported >= stream.next()
+            && repair::promised(stream).is_none_or(|promised| promised == stream.next());
     if is_accounted || io.now.since(queues.owed.since) >= PATIENCE {
         pay(flow, shared, direction, false, io);
     }
@@ -114,9 +116,7 @@ pub(super) struct Before {
 /// Whether the sender of this direction must not see a segment of its receiver, since
 ///
 /// - the gateway has said the same, and what waits here as well;
-/// - or it acknowledges a part of what the sender was told had come, and says nothing else.
-///
-/// One in which the receiver misses something is always seen.
+/// - or it acknowledges a part of what the sender was told had come, and the gateway answers for the rest.
 pub(super) fn withholds<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
@@ -128,41 +128,59 @@ pub(super) fn withholds<X: Matcher, M: Memory>(
 ) -> bool {
     let is_finished = flow.stage == Stage::Finished;
     let stream = &mut flow.streams[direction.index()];
-    let (acked, next) = (stream.acked(), stream.next());
     if stream.queues.is_none() {
         return false;
     }
-    // Blocks that are acknowledged already (RFC 2883) name what came twice.
-    let highest = segment
-        .sack_blocks(io.pool.bytes(frame))
-        .filter(|block| block.right.wrapping_sub(segment.ack) as i32 > 0)
-        .filter_map(|block| stream.offset_of(block.right))
-        .max();
+    let (acked, next) = (stream.acked(), stream.next());
+    let answers = repair::promised(stream).is_some();
+    let reported = note(stream, segment, io.pool.bytes(frame));
     let Some(queues) = &mut stream.queues else { return false };
     let is_new = acked > before.acked || segment.window != before.window;
     let is_bare = segment.payload_len == 0 && !segment.flags.fin();
-    match highest {
-        Some(highest) => queues.reported = queues.reported.max(highest),
+    if is_bare && !is_new && !flow.agreement.sack {
         // Without SACK it says only by repeating itself that something is missing (RFC 5681 section 2).
-        None if is_bare && !is_new && !flow.agreement.sack => queues.reported = next,
-        None => {}
+        queues.reported = next;
     }
     if acked > before.acked {
         queues.owed.since = io.now;
+        queues.repair.tries = 0;
     }
-    if is_bare && is_new && highest.is_none() && !is_finished {
-        if acked < queues.promised.min(next) {
-            queues.shown = queues.shown.or(Some(before.acked));
-            return true;
+    if is_bare && answers && !is_finished {
+        queues.shown = queues.shown.or(Some(before.acked));
+        if reported {
+            repair(flow, shared, direction, io);
         }
-        if acked == next && queues.owed.count > 0 {
-            let is_known = acked <= queues.promised;
-            queues.shown = queues.shown.or(Some(before.acked)).filter(|_| is_known);
-            return pay(flow, shared, direction, true, io);
-        }
+        return true;
+    }
+    if is_bare && is_new && !reported && acked == next && queues.owed.count > 0 {
+        let is_known = acked <= queues.promised;
+        queues.shown = queues.shown.or(Some(before.acked)).filter(|_| is_known);
+        return pay(flow, shared, direction, true, io);
     }
     queues.shown = None;
     false
+}
+
+/// Takes note of the SACK blocks of a segment of the receiver; whether there are any behind what it acknowledges. Blocks that are
+/// acknowledged already (RFC 2883) name what came twice.
+fn note(stream: &mut Stream, segment: &Segment, frame: &[u8]) -> bool {
+    if segment.options.sack.count == 0 {
+        return false;
+    }
+    let (acked, mut is_any) = (stream.acked(), false);
+    for block in segment.sack_blocks(frame) {
+        let (Some(from), Some(to)) = (stream.offset_of(block.left), stream.offset_of(block.right)) else {
+            continue;
+        };
+        if let Some(queues) = &mut stream.queues
+            && from < to
+            && to > acked
+        {
+            queues.report((from, to));
+            is_any = true;
+        }
+    }
+    is_any
 }
 
 /// Duplicate acknowledgements sent at once: for three times as many gaps.
@@ -173,7 +191,7 @@ const PAID_LIMIT: usize = 32;
 /// if that was sent again. So where the sender knew of everything that is acknowledged now, because a gap is filled, the last of
 /// them alone acknowledges it (`is_last_new`).
 /// Whether any was sent.
-fn pay<X: Matcher, M: Memory>(
+pub(super) fn pay<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     direction: Direction,
@@ -356,6 +374,7 @@ pub(super) fn next_held<X, M: Memory>(
         if flow.agreement.sack {
             let end = StreamOffset(held.offset.0 + u64::from(held.span));
             queues.promised = queues.promised.max(end);
+            watch(&mut flow.watch, io.now);
         }
         shared.held_count -= 1;
         if held.offset.0 + u64::from(held.span) <= next.0 {

@@ -83,6 +83,7 @@ impl Session {
     }
 
     /// What `bytes` of the server, which are not empty, start with.
+    #[inline]
     pub fn server(&mut self, bytes: &[u8], lines: &mut Shelf<Line>) -> ServerEvent {
         if matches!(self.phase, Phase::Tls(_)) {
             return ServerEvent::NoTls;
@@ -112,6 +113,7 @@ impl Session {
     }
 
     /// The reply line just completed leaves for the client. If it was the last of its reply: what that meant.
+    #[inline]
     pub fn reply(&mut self, lines: &mut Shelf<Line>) -> Option<Answer> {
         lines.give_from(&mut self.held[SERVER]);
         let last = self.reply.is_last();

@@ -61,6 +61,7 @@ impl Outstanding {
     ///
     /// # Errors
     /// [`Overflow`] when [`OUTSTANDING_LIMIT`] or [`OUTSTANDING_RUNS`] is reached; nothing was added.
+    #[inline]
     pub fn push(&mut self, kind: Expects) -> Result<(), Overflow> {
         if usize::from(self.total) == OUTSTANDING_LIMIT {
             return Err(Overflow);
@@ -94,6 +95,7 @@ impl Outstanding {
     }
 
     /// Takes it out.
+    #[inline]
     pub fn pop(&mut self) -> Option<Expects> {
         let kind = self.first()?;
         let first = usize::from(self.first);

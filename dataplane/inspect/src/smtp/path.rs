@@ -22,13 +22,15 @@ pub struct Place {
 /// Parameters begin behind the closing bracket, whether a blank follows or not. Where there is none, or where what stands before it looks
 /// like parameters, at the first blank: what may be a parameter for some server must be judged as one.
 #[must_use]
+#[inline]
 pub fn find(line: &[u8], verb_end: usize) -> Place {
     let behind_verb = line.get(verb_end..).unwrap_or_default();
     // Nearly every line.
-    if let Some(from) = behind(behind_verb, b" TO:<").or_else(|| behind(behind_verb, b" FROM:<"))
-        && let Some(len) = closing_bracket(from)
+    if let [b' ', b'T' | b't', b'O' | b'o', b':', b'<', inner @ ..]
+    | [b' ', b'F' | b'f', b'R' | b'r', b'O' | b'o', b'M' | b'm', b':', b'<', inner @ ..] = behind_verb
+        && let Some(len) = closing_bracket(inner)
     {
-        let start = line.len() - from.len();
+        let start = line.len() - inner.len();
         return Place { path: start..start + len, end: start + len + 1 };
     }
     let argument = trim(behind_verb);
@@ -56,14 +58,12 @@ pub fn find(line: &[u8], verb_end: usize) -> Place {
 
 /// What stands behind `FROM:` or `TO:`.
 fn behind_keyword(argument: &[u8]) -> Option<&[u8]> {
-    let rest = behind(argument, b"TO").or_else(|| behind(argument, b"FROM"))?;
+    let behind = |keyword: &[u8]| {
+        let (head, rest) = argument.split_at_checked(keyword.len())?;
+        head.eq_ignore_ascii_case(keyword).then_some(rest)
+    };
+    let rest = behind(b"TO").or_else(|| behind(b"FROM"))?;
     trim(rest).strip_prefix(b":").map(trim)
-}
-
-/// What stands behind a word.
-fn behind<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
-    let (head, rest) = text.split_at_checked(word.len())?;
-    head.eq_ignore_ascii_case(word).then_some(rest)
 }
 
 fn closing_bracket(inner: &[u8]) -> Option<usize> {

@@ -78,6 +78,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`NotAReply`] when the line does not start with a code from 200 to 599 and a separator.
+    #[inline]
     pub fn read(&mut self, piece: &[u8]) -> Result<(), NotAReply> {
         if self.len == 0
             && let Some(head) = piece.first_chunk()

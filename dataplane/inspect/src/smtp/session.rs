@@ -153,6 +153,7 @@ pub(super) const SERVER: usize = 1;
 
 impl Session {
     /// What `bytes` of the client, which are not empty, start with.
+    #[inline]
     pub fn client(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {
         if self.waits && !self.outstanding.is_empty() {
             return ClientEvent::Blocked;
@@ -181,6 +182,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn command_piece(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {
         let (piece, complete) = first_line(bytes);
         let start = self.line_len();
@@ -243,6 +245,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Overflow`] when too many commands are without reply; it must not leave.
+    #[inline]
     pub fn command(&mut self, verb: Verb, line: Shape, lines: &mut Shelf<Line>) -> Result<(), Overflow> {
         let expects = match verb {
             Verb::Data => Expects::Data,
@@ -398,6 +401,7 @@ impl Session {
 
     /// What matters of a command line, without its CRLF, beyond its verb. The parameters of MAIL begin at `parameters`.
     #[must_use]
+    #[inline]
     pub fn shape(&self, verb: Verb, line: &[u8], parameters: usize) -> Shape {
         let rest = |from: usize| line.get(from..).unwrap_or_default();
         match verb {

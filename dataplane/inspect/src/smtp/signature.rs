@@ -56,6 +56,14 @@ impl<'a> Field<'a> {
         Self { text, name, value }
     }
 
+    /// The rows that it may be of.
+    fn possible(&self) -> u32 {
+        let addresses = if has_addresses(self.name) { 0 } else { OF_ADDRESSES };
+        let begins = self.value.first().is_some_and(|first| BEGINNINGS.contains(first));
+        let beginnings = if begins { 0 } else { OF_BEGINNINGS };
+        OF_FIELDS & !addresses & !beginnings
+    }
+
     /// Its value, if it has this name.
     fn named(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.name.eq_ignore_ascii_case(name).then_some(self.value)
@@ -185,7 +193,7 @@ const ROWS: [Row; 20] = [
     Row::command(7008, ADDRESSED, |seen| match seen {
         // Its path ends at the first bracket.
         Seen::Command { line, .. } => overflows(line, true),
-        Seen::Field(field) if has_addresses(field.name) => overflows(field.value, false),
+        Seen::Field(field) => overflows(field.value, false),
         _ => false,
     })
     .and_fields()
@@ -214,6 +222,25 @@ const fn rows(verb: Option<Verb>, odd: bool) -> u32 {
 
 /// Rows that are to be looked at in a field.
 const OF_FIELDS: u32 = rows(None, true);
+/// Of these, those that only a field with addresses can be of.
+const OF_ADDRESSES: u32 = with(&[3107, 7008]);
+/// Those that only a field can be of whose value begins with one of [`BEGINNINGS`].
+const OF_BEGINNINGS: u32 = with(&[3105, 7004]);
+const BEGINNINGS: &[u8] = b"dDuU(";
+
+/// The rows with these ids.
+const fn with(ids: &[u16]) -> u32 {
+    let (mut bits, mut at) = (0, 0);
+    while at < ids.len() {
+        let mut index = 0;
+        while ROWS[index].id != ids[at] {
+            index += 1;
+        }
+        bits |= 1 << index;
+        at += 1;
+    }
+    bits
+}
 
 /// Rows that are to be looked at in a command, by its verb: in any, and where nothing in it is odd.
 const OF_COMMANDS: [[u32; 2]; Verb::ALL.len()] = {
@@ -236,7 +263,7 @@ pub fn find(seen: &Seen<'_>, on: u32) -> Option<u16> {
                 let [any, plain] = OF_COMMANDS[*verb as usize];
                 if octets.has_odd() || octets.openings() >= BRACKETS { any } else { plain }
             }
-            Seen::Field(_) | Seen::PartField(_) => OF_FIELDS,
+            Seen::Field(field) | Seen::PartField(field) => field.possible(),
         };
     while left != 0 {
         let index = left.trailing_zeros() as usize;
@@ -342,7 +369,7 @@ fn looks_up(text: &[u8]) -> bool {
 
 /// Whether a field of this name has addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
 fn has_addresses(name: &[u8]) -> bool {
-    const FIELDS: [&[u8]; 16] = [
+    const NAMES: [&[u8]; 16] = [
         b"Apparently-To",
         b"Bcc",
         b"Cc",
@@ -360,7 +387,9 @@ fn has_addresses(name: &[u8]) -> bool {
         b"Sender",
         b"To",
     ];
-    FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    // Most others end in another letter.
+    matches!(name.last(), Some(b'o' | b'O' | b'c' | b'C' | b'm' | b'M' | b'r' | b'R' | b'h' | b'H'))
+        && NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Pairs of empty brackets, of which one is legal, above which 7008 sees an overflow.

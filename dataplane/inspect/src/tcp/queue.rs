@@ -12,6 +12,8 @@ pub struct Remembered {
     pub offset: StreamOffset,
     /// How many.
     pub len: u16,
+    /// The receiver has named them in a SACK block.
+    pub is_reported: bool,
     store: Store,
 }
 
@@ -28,13 +30,13 @@ impl Remembered {
     /// The octets `start..start + len` of a frame that leaves.
     #[must_use]
     pub fn new(offset: StreamOffset, frame: Sealed, start: u16, len: u16) -> Self {
-        Self { offset, len, store: Store::Frame(frame, start) }
+        Self { offset, len, is_reported: false, store: Store::Frame(frame, start) }
     }
 
     /// Octets that no frame has.
     #[must_use]
     pub fn copy_of(offset: StreamOffset, bytes: &[u8]) -> Self {
-        Self { offset, len: bytes.len() as u16, store: Store::Copy(bytes.into()) }
+        Self { offset, len: bytes.len() as u16, is_reported: false, store: Store::Copy(bytes.into()) }
     }
 
     /// Offset behind the last octet.
@@ -101,6 +103,8 @@ pub struct Queues {
     pub shown: Option<StreamOffset>,
     /// The end of what the receiver has named in a SACK block.
     pub reported: StreamOffset,
+    /// What was sent again.
+    pub repair: Repair,
 }
 
 /// Duplicate acknowledgements that wait until the receiver has acknowledged what is in front of the gap.
@@ -112,6 +116,17 @@ pub struct Owed {
     pub from: StreamOffset,
     /// Since when, or since when the receiver has said nothing new.
     pub since: Instant,
+}
+
+/// What the gateway itself has sent again, of what it remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Repair {
+    /// What was missing before this was sent again.
+    pub until: StreamOffset,
+    /// What had left when something was last sent again ends here.
+    pub left: StreamOffset,
+    /// Times that the first segment was sent again without an answer.
+    pub tries: u8,
 }
 
 /// Blocks that are told to a sender: as many as fit beside timestamps (RFC 2018 section 3).
@@ -172,6 +187,16 @@ impl Queues {
         true
     }
 
+    /// The receiver has this range. A block grows at its end, so what is marked already ends the search.
+    pub fn report(&mut self, (from, to): Range) {
+        self.reported = self.reported.max(to);
+        let end = self.remembered.partition_point(|entry| entry.end() <= to);
+        let entries = self.remembered.range_mut(..end).rev();
+        for entry in entries.take_while(|entry| entry.offset >= from && !entry.is_reported) {
+            entry.is_reported = true;
+        }
+    }
+
     /// The first ranges of octets that wait and begin at `from` or behind it, ascending, and how many they are.
     #[must_use]
     pub fn ranges(&self, from: StreamOffset) -> ([Range; SACK_LIMIT], usize) {
@@ -223,7 +248,7 @@ impl Spare {
         {
             queues.let_go();
             (queues.promised, queues.reported) = (StreamOffset::default(), StreamOffset::default());
-            queues.shown = None;
+            (queues.shown, queues.repair) = (None, Repair::default());
             self.0.push(queues);
         }
     }

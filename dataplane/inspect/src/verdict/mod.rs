@@ -59,6 +59,9 @@ impl Observation {
 
     /// A scan of a region is complete: the criteria in `hits` were found, the region's others not.
     pub fn scanned(&mut self, rules: &Rules, region: Region, hits: &CriterionSet) {
+        if hits.is_empty() && rules.is_silent(region) {
+            return;
+        }
         self.decided.union(rules.region(region));
         self.hits.union(hits);
     }

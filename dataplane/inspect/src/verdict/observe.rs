@@ -49,10 +49,14 @@ impl Compared {
 }
 
 impl Rules {
+    /// What does not hold is left out where that makes nothing true: nearly always.
     fn observe(&self, event: Event, seen: &mut Observation, decide: impl Fn(&Test, bool) -> Option<bool>) {
         for criterion in self.compared.by(event) {
             let Some(test) = self.tests.get(usize::from(*criterion)) else { continue };
-            if let Some(holds) = decide(test, self.negated.contains(*criterion)) {
+            let negated = self.negated.contains(*criterion);
+            if let Some(holds) = decide(test, negated)
+                && (holds || negated || self.catches_all)
+            {
                 seen.test(*criterion, holds);
             }
         }
@@ -60,6 +64,7 @@ impl Rules {
 
     /// A command line of `line_len` octets, CRLF included.
     #[must_use]
+    #[inline]
     pub fn command(&self, verb: &[u8], line_len: usize) -> Observation {
         let mut seen = Observation { always_asked: self.catches_all, ..Observation::default() };
         self.observe(Event::Command, &mut seen, |test, _| match test {

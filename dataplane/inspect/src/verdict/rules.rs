@@ -67,7 +67,7 @@ pub struct Rules {
     decode: Decode,
     requires_tls: bool,
     classes: Box<[ClassRule]>,
-    /// Some class has no criteria.
+    /// Some class has no criteria, or one that always holds: it is true at whatever is asked about.
     pub(super) catches_all: bool,
     pub(super) tests: Box<[Test]>,
     pub(super) compared: Compared,
@@ -76,12 +76,15 @@ pub struct Rules {
     lasting: CriterionSet,
     connection: CriterionSet,
     regions: [CriterionSet; REGIONS.len()],
+    silent: [bool; REGIONS.len()],
     verbs: Words,
     keywords: Words,
     /// Mechanisms of AUTH.
     mechanisms: Words,
     /// Verbs and keywords that are overwritten unless a class allows them.
     denied: Box<[&'static str]>,
+    /// What they begin with: [`letter`] of each.
+    denied_letters: u32,
     defences: Defences,
     groups_of_four: bool,
     wants: Wants,
@@ -127,6 +130,10 @@ impl Rules {
             }
         });
         let tests: Box<[Test]> = policy.criteria.iter().map(|criterion| criterion.test.clone()).collect();
+        let denied = denied(policy);
+        let regions = REGIONS.map(|region| set(&|test| region_of(test) == Some(region)));
+        let always = set(&|test| *test == Test::Always);
+        let catches_all = !always.is_empty() || policy.classes.iter().any(|class| class.criteria.is_empty());
         let on = |row: &&Signature| policy.settings.signatures.contains(&row.id);
         let place = SIGNATURES.iter().filter(on).map(|row| row.place).max();
         let asked = policy.criteria.iter().any(|criterion| {
@@ -151,11 +158,11 @@ impl Rules {
             decode: if wants.body { policy.settings.decode } else { Decode::Off },
             requires_tls: policy.settings.starttls == StartTls::Require,
             classes: classes.collect(),
-            catches_all: policy.classes.iter().any(|class| class.criteria.is_empty()),
+            catches_all,
             compared: Compared::new(&tests),
             tests,
             negated,
-            always: set(&|test| *test == Test::Always),
+            always,
             lasting: set(&|test| {
                 !matches!(
                     test,
@@ -163,7 +170,8 @@ impl Rules {
                 )
             }),
             connection: set(&|test| matches!(test, Test::RecipientInvalidCount(_))),
-            regions: REGIONS.map(|region| set(&|test| region_of(test) == Some(region))),
+            silent: regions.map(|region| !region.intersects(&negated) && !catches_all),
+            regions,
             verbs: words(policy, Place::Verb),
             keywords: words(policy, Place::Keyword),
             mechanisms: Words::new(
@@ -172,7 +180,8 @@ impl Rules {
                 }),
                 false,
             ),
-            denied: denied(policy).into(),
+            denied_letters: denied.iter().fold(0, |letters, word| letters | letter(word.as_bytes())),
+            denied: denied.into(),
             groups_of_four: policy.settings.signatures.contains(&ODD_BASE64),
             defences: policy.settings.defences.clone(),
             wants,
@@ -257,7 +266,9 @@ impl Rules {
     /// Whether a verb or keyword is overwritten unless a class allows it.
     #[must_use]
     pub fn is_denied(&self, word: &[u8]) -> bool {
-        self.denied.iter().any(|denied| denied.as_bytes().eq_ignore_ascii_case(word))
+        // Nearly every word begins with another letter.
+        self.denied_letters & letter(word) != 0
+            && self.denied.iter().any(|denied| denied.as_bytes().eq_ignore_ascii_case(word))
     }
 
     /// Octets that an AUTH line, and each line of its exchange, may have.
@@ -344,6 +355,11 @@ impl Rules {
         !self.region(region).is_empty()
     }
 
+    /// Whether it makes nothing true when a scan of the region finds nothing.
+    pub(super) fn is_silent(&self, region: Region) -> bool {
+        self.silent[region as usize]
+    }
+
     pub(super) fn negated_in(&self, region: Region) -> CriterionSet {
         self.region(region).intersection(&self.negated)
     }
@@ -382,6 +398,11 @@ impl Rules {
         truth.union(&self.always);
         truth
     }
+}
+
+/// A bit for what a word begins with, the same in any case.
+fn letter(word: &[u8]) -> u32 {
+    word.first().map_or(0, |first| 1 << (first % 32))
 }
 
 fn region_of(test: &Test) -> Option<Region> {

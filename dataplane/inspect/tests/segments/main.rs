@@ -6,6 +6,7 @@ mod exchanges;
 mod fragments;
 #[path = "../inspecting/mod.rs"]
 mod inspecting;
+mod loss;
 mod pickup;
 mod pressure;
 mod puppet;

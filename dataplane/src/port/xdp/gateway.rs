@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use af_xdp::interface::{Facts, Interface, Promiscuous};
-use af_xdp::{Meter, Socket, Transfer, Umem, View};
+use af_xdp::{Socket, Transfer, Umem, View};
 use inspect::flow::owner::Owners;
 use inspect::unit::PortId;
 
@@ -14,6 +14,7 @@ use super::classification::Classification;
 use super::host::{self, Finding, Severity};
 use super::program::{Count, Counts, Program};
 use super::slot::{Change, Slot};
+use super::toll::Toll;
 use super::{Mode, OnFailure, Steering, UmemMemory, WantedMode, XdpConfig, XdpPort};
 use crate::handover::{Exchange, HandOver, HandOverConfig, Member, members};
 use crate::port::Losses;
@@ -97,8 +98,8 @@ struct Side {
     info: PortInfo,
     /// By worker.
     slots: Vec<Arc<Slot>>,
-    /// By worker: the socket there is or was last, and what those before it lost.
-    meters: Vec<(Meter, Losses)>,
+    /// By worker.
+    tolls: Vec<Toll>,
     /// What last stood in the way of taking it back, so that it is said once.
     trouble: Option<String>,
 }
@@ -196,15 +197,11 @@ impl Gateway {
             seats.push(Some(Seat { view, sockets, slots: own, ring_len, reserve, burst, member }));
         }
 
-        let meters = PortId::ALL.map(|id| {
-            let sockets = seats.iter().flatten().map(|seat| &seat.sockets[id.index()]);
-            sockets.map(|socket| (socket.meter(), Losses::default())).collect::<Vec<_>>()
-        });
         let mut sides = Vec::new();
-        for (((id, (interface, facts)), slots), meters) in
-            PortId::ALL.into_iter().zip(found).zip(slots).zip(meters)
-        {
-            let zero_copy = seats.iter().flatten().any(|seat| seat.sockets[id.index()].is_zero_copy());
+        for ((id, (interface, facts)), slots) in PortId::ALL.into_iter().zip(found).zip(slots) {
+            let sockets = || seats.iter().flatten().map(|seat: &Seat| &seat.sockets[id.index()]);
+            let zero_copy = sockets().any(Socket::is_zero_copy);
+            let tolls = sockets().map(Toll::new).collect();
             let attached = attach(&mut program, id, interface, config, pins.as_ref(), &mut notices)?;
             let mode = attached.attachment.mode();
             if mode == Mode::Skb && zero_copy {
@@ -221,7 +218,7 @@ impl Gateway {
                 mtu: facts.mtu,
                 driver: facts.driver,
             };
-            sides.push(Side { id, name, attached: Some(attached), info, slots, meters, trouble: None });
+            sides.push(Side { id, name, attached: Some(attached), info, slots, tolls, trouble: None });
         }
         let sides =
             <[Side; 2]>::try_from(sides).unwrap_or_else(|_| unreachable!("two interfaces were given"));
@@ -272,13 +269,8 @@ impl Gateway {
     /// What the kernel lost of each worker's frames at the two ports, since the start.
     #[must_use]
     pub fn losses(&self) -> Vec<[Losses; 2]> {
-        let of = |side: &Side, worker: usize| {
-            let (meter, before) = &side.meters[worker];
-            lost(meter, before)
-        };
-        (0..self.sides[0].meters.len())
-            .map(|worker| self.sides.each_ref().map(|side| of(side, worker)))
-            .collect()
+        let [a, b] = &self.sides;
+        a.tolls.iter().zip(&b.tolls).map(|(a, b)| [a.losses(), b.losses()]).collect()
     }
 
     /// Looks after the ports; to be called about once a second. A port whose interface went is given up, and taken back
@@ -348,9 +340,8 @@ impl Gateway {
         side.info.zero_copy = sockets.iter().any(Socket::is_zero_copy);
         (side.info.mtu, side.info.driver) = (facts.mtu, facts.driver);
         side.attached = Some(attached);
-        for ((slot, (meter, before)), socket) in side.slots.iter().zip(&mut side.meters).zip(sockets) {
-            *before = lost(meter, before);
-            *meter = socket.meter();
+        for ((slot, toll), socket) in side.slots.iter().zip(&mut side.tolls).zip(sockets) {
+            toll.follow(&socket);
             slot.put(Change::Back(Box::new(socket)));
         }
         Ok(())
@@ -364,16 +355,6 @@ impl Side {
         for slot in &self.slots {
             slot.put(Change::Gone);
         }
-    }
-}
-
-/// What the kernel lost of a socket's frames, on top of `before`.
-fn lost(meter: &Meter, before: &Losses) -> Losses {
-    let kernel = meter.statistics().unwrap_or_default();
-    Losses {
-        // A frame for which there is no chunk counts as dropped, too (`__xsk_rcv`).
-        rx_lost: before.rx_lost + kernel.rx_dropped + kernel.rx_ring_full,
-        tx_refused: before.tx_refused + kernel.tx_invalid_descs,
     }
 }
 

@@ -326,7 +326,9 @@ pub(super) fn block<X: Matcher>(
     matcher.block(smtp, region, octets, &mut hits);
     counters.scans += 1;
     counters.scanned_bytes += octets.len() as u64;
-    counters.scan_hits += hits.iter().count() as u64;
+    if !hits.is_empty() {
+        counters.scan_hits += hits.iter().count() as u64;
+    }
     hits
 }
 

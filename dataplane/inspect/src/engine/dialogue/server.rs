@@ -16,6 +16,9 @@ use crate::verdict::{Outcome, Rules};
 /// Octets of a reply line before its text: code and separator.
 const TEXT: usize = 4;
 
+/// The keyword behind which mechanisms stand.
+const AUTH: &[u8] = b"AUTH";
+
 /// Why the session is refused by what the server said, and whether the reply that did it may still be read.
 struct Refusal {
     reply: ReplyCode,
@@ -134,7 +137,7 @@ impl Dialogue {
             let known = line.len();
             let Some(text) = line.get(TEXT..) else { return };
             let keyword = word(text);
-            if keyword.end == text.len() || !text[keyword].eq_ignore_ascii_case(b"AUTH") {
+            if keyword.end == text.len() || !text[keyword].eq_ignore_ascii_case(AUTH) {
                 return;
             }
             let next = sasl::mechanisms(text).find_map(|at| {
@@ -194,6 +197,7 @@ impl Dialogue {
         let line = without_end(self.session.reply_line(piece));
         let text = line.get(TEXT..).unwrap_or_default();
         let mut at = word(text);
+        let is_auth = text[at.clone()].eq_ignore_ascii_case(AUTH);
         // As in commands: a word that began to be overwritten is judged as it was then, unless as a whole it fares no better.
         let judged_early = masking.filter(|_| !rules.keywords().is_masked(&text[at.clone()]));
         at.end = judged_early.map_or(at.end, |len| at.end.min(at.start + usize::from(len)));
@@ -217,7 +221,9 @@ impl Dialogue {
                         self.session.advertise(piece, TEXT + at.start..TEXT + at.end);
                         context.journal.set_enhanced(self.enhanced_status_codes());
                     }
-                    self.mask_mechanisms(piece, rules);
+                    if is_auth {
+                        self.mask_mechanisms(piece, rules);
+                    }
                     if core::mem::take(&mut self.mechanisms_masked) || mechanisms_masked {
                         context.counters.smtp_masked_keywords += 1;
                         context.decision(Kind::SmtpEhloMasked, &judged, None, Action::Mask, None);
@@ -297,15 +303,15 @@ impl Dialogue {
             Answered::Rcpt { refused } => {
                 self.facts.refused_count = self.facts.refused_count.saturating_add(u32::from(refused));
                 let seen = context.rules.recipient_reply(&self.facts);
-                let judged = Judged::at(Direction::ServerToClient, here);
+                let judged = || Judged::at(Direction::ServerToClient, here);
                 let rules = context.rules;
                 let outcome = rules
-                    .judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted));
+                    .judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged(), noted));
                 if let Outcome::Reset(cause) = outcome
                     && self.gate == Gate::Open
                 {
                     let reply = rules.reply(cause);
-                    context.decision(Kind::SmtpMatch, &judged, Some(cause), Action::Close, Some(reply));
+                    context.decision(Kind::SmtpMatch, &judged(), Some(cause), Action::Close, Some(reply));
                     return Err(Refusal { reply, passes: true });
                 }
             }

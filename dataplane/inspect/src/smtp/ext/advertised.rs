@@ -75,12 +75,21 @@ pub const EXTENSIONS: [Extension; 30] = [
     extension("VRFY", 0, 0),
 ];
 
-/// An extension by its place in [`EXTENSIONS`], found when this is compiled: sessions are asked for some at every command.
+/// Some extensions by their places in [`EXTENSIONS`], found when this is compiled: sessions are asked for some at every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keyword(u32);
 
 impl Keyword {
-    /// The one that is known by this keyword, upper case; what is not known does not compile.
+    /// Those that are known by these keywords, upper case; what is not known does not compile.
+    pub(super) const fn any(keywords: &[&str]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < keywords.len() {
+            bits |= Self::new(keywords[at]).0;
+            at += 1;
+        }
+        Self(bits)
+    }
+
     const fn new(keyword: &str) -> Self {
         let mut index = 0;
         while !same(EXTENSIONS[index].keyword.as_bytes(), keyword.as_bytes()) {
@@ -153,7 +162,7 @@ impl Advertised {
         }
     }
 
-    /// Whether an extension is offered.
+    /// Whether an extension is offered, or one of several.
     #[must_use]
     pub const fn has(&self, keyword: Keyword) -> bool {
         self.known & keyword.0 != 0

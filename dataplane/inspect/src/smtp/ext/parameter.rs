@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::advertised::Advertised;
+use super::advertised::{Advertised, Keyword};
 use super::value;
 use crate::smtp::command::Verb;
 
@@ -28,6 +28,8 @@ pub struct Parameter {
     legal: fn(Option<&[u8]>) -> bool,
     /// Keywords of which the server must offer one.
     pub keywords: &'static [&'static str],
+    /// The same.
+    offered_by: Keyword,
     /// A keyword that it must offer besides.
     pub besides: Option<&'static str>,
     /// Supported by the Cisco ESMTP firewall document.
@@ -40,7 +42,15 @@ const fn row(
     legal: fn(Option<&[u8]>) -> bool,
     keywords: &'static [&'static str],
 ) -> Parameter {
-    Parameter { verb, name, legal, keywords, besides: None, supported: false }
+    Parameter {
+        verb,
+        name,
+        legal,
+        keywords,
+        offered_by: Keyword::any(keywords),
+        besides: None,
+        supported: false,
+    }
 }
 
 const fn supported(
@@ -49,7 +59,7 @@ const fn supported(
     legal: fn(Option<&[u8]>) -> bool,
     keywords: &'static [&'static str],
 ) -> Parameter {
-    Parameter { verb, name, legal, keywords, besides: None, supported: true }
+    Parameter { supported: true, ..row(verb, name, legal, keywords) }
 }
 
 /// Every parameter that is known. A name may have two rows, then its value may be as either says.
@@ -149,43 +159,40 @@ fn one(word: &[u8], verb: Verb, scope: Scope, advertised: &Advertised) -> Result
         Some(at) => (&word[..at], Some(&word[at + 1..])),
         None => (word, None),
     };
-    let rows = || {
-        PARAMETERS
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.verb == verb && row.name.as_bytes().eq_ignore_ascii_case(name))
-    };
     let offered = |row: &Parameter| {
-        row.keywords.iter().any(|keyword| advertised.has_named(keyword))
-            && row.besides.is_none_or(|keyword| advertised.has_named(keyword))
+        advertised.has(row.offered_by) && row.besides.is_none_or(|keyword| advertised.has_named(keyword))
     };
     let in_scope = |row: &Parameter| match scope {
         Scope::Nothing => false,
         Scope::Supported => row.supported,
         Scope::Advertised => true,
     };
-    let mut legal_rows = rows().filter(|(_, row)| in_scope(row) && offered(row)).peekable();
-    if legal_rows.peek().is_some() {
-        let legal = legal_rows.any(|(_, row)| (row.legal)(value));
-        return if legal { Ok(bits(name, rows().map(|(index, _)| index))) } else { Err(Wrong::Value) };
+    let (mut rows, mut usable, mut legal) = (0, false, false);
+    for (index, row) in PARAMETERS.iter().enumerate() {
+        if row.verb == verb && row.name.as_bytes().eq_ignore_ascii_case(name) {
+            rows |= 1 << index;
+            if in_scope(row) && offered(row) {
+                usable = true;
+                legal |= (row.legal)(value);
+            }
+        }
     }
-    if rows().next().is_some() || scope != Scope::Advertised {
+    if usable {
+        return if legal { Ok(rows | beside(name)) } else { Err(Wrong::Value) };
+    }
+    if rows != 0 || scope != Scope::Advertised {
         return Err(Wrong::Unknown);
     }
     let place = advertised.private(name).ok_or(Wrong::Unknown)?;
     if value::any(value) { Ok(1 << (PARAMETERS.len() + place)) } else { Err(Wrong::Value) }
 }
 
-/// The bits of a parameter's rows, and of those that must not stand beside it.
-fn bits(name: &[u8], rows: impl Iterator<Item = usize>) -> u128 {
+/// The bits of the rows that must not stand beside a parameter.
+fn beside(name: &[u8]) -> u128 {
     let is = |text: &str| text.as_bytes().eq_ignore_ascii_case(name);
-    let group = EXCLUSIVE.iter().find(|group| group.iter().any(|text| is(text)));
-    let beside = PARAMETERS
-        .iter()
-        .enumerate()
-        .filter(|(_, row)| group.is_some_and(|group| group.contains(&row.name)))
-        .map(|(index, _)| index);
-    rows.chain(beside).fold(0, |bits, index| bits | 1 << index)
+    let Some(group) = EXCLUSIVE.iter().find(|group| group.iter().any(|text| is(text))) else { return 0 };
+    let rows = PARAMETERS.iter().enumerate().filter(|(_, row)| group.contains(&row.name));
+    rows.fold(0, |bits, (index, _)| bits | 1 << index)
 }
 
 #[cfg(test)]
