@@ -296,14 +296,15 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
     }
 
     /// Sleeps until frames come or a timer may be due.
-    fn sleep(&mut self) -> io::Result<()> {
+    fn sleep(&mut self, now: Instant) -> io::Result<()> {
         if let Some(handover) = &mut self.handover
             && !handover.lie_down()
         {
             return Ok(());
         }
         self.state.totals.sleeps += 1;
-        let limit = if self.engine.counters().flows_active == 0 { PUBLISH } else { TICK };
+        let due = self.engine.idle_until(now, self.pool.free_count());
+        let limit = due.map_or(PUBLISH, |due| due.since(now).clamp(TICK, PUBLISH));
         let bell = self.handover.as_ref().map(|handover| handover.bell());
         let result = P::wait(self.ports.each_ref(), bell, limit);
         if let Some(handover) = &mut self.handover {
@@ -424,7 +425,7 @@ impl<M: Memory, P: Port<M>, S: Sink> Worker<M, P, PatternMatcher, S> {
             } else if spin.look_again(now) {
                 std::hint::spin_loop();
             } else {
-                self.sleep()?;
+                self.sleep(now)?;
             }
         }
     }

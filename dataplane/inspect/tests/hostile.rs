@@ -71,12 +71,13 @@ impl Stage {
     fn new(inspected: bool) -> Self {
         let ports = [Some(0), Some(1)];
         // A pinhole is put in order too: any octets can be said in it.
+        let uninspected = if inspected { Uninspected::Pass } else { Uninspected::Normalize };
         let config = Config {
             ports,
             flow_limit: 16,
             low_water: 16,
             held_per_stream: 32,
-            uninspected: Uninspected::Normalize,
+            uninspected,
             ..Config::default()
         };
         Self {

@@ -44,6 +44,15 @@ impl<X: Matcher> Engine<X> {
         }
     }
 
+    /// Until when [`Engine::tick`] has nothing to do that a peer would notice, if no frame comes; `None` where nothing is due at all. It
+    /// may be a little earlier than the first timeout. Of the pool's chunks `free` are free.
+    #[must_use]
+    pub fn idle_until(&self, now: Instant, free: usize) -> Option<Instant> {
+        // Then each tick does a part of the work.
+        let is_pressed = free < self.shared.config.low_water || self.limits.are_kept();
+        if is_pressed { Some(now) } else { self.timers.next_due() }
+    }
+
     fn expired<M: Memory>(&mut self, index: FlowIndex, io: &mut Io<'_, M>) {
         let Some(flow) = self.table.get_mut(index) else { return };
         self.shared.journal.subject(io.now, Some(flow.tag));

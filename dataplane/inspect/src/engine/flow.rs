@@ -146,7 +146,7 @@ impl Flow {
             ^ self.totals.bytes[0]
             ^ self.stage as u64
             ^ u64::from(self.parameters)
-            ^ u64::from(self.dialogue.is_some())
+            ^ self.dialogue.as_ref().map_or(0, Dialogue::warm)
             ^ u64::from(self.closing.is_some())
             ^ u64::from(self.agreement.timestamps)
     }

@@ -127,10 +127,14 @@ impl<X> Shared<X> {
 
     /// Counts what was carried for its class.
     pub fn settle_carried(&mut self, now: Instant) {
-        let Carried { class: (generation, path, class), octets } = core::mem::take(&mut self.carried);
+        let Carried { class: (number, path, class), octets } = core::mem::take(&mut self.carried);
         if octets > 0 {
-            let generation = self.generation(generation);
-            if let Some(level) = self.generations[generation].levels.at(path, class) {
+            // The last session of an older artifact takes it along when it ends.
+            let generation = self.generation(number);
+            let generation = &mut self.generations[generation];
+            if generation.number == number
+                && let Some(level) = generation.levels.at(path, class)
+            {
                 level.octets.add(now, octets);
             }
         }

@@ -168,6 +168,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// Whether each tick may have something to do for them.
+    pub(super) fn are_kept(&self) -> bool {
+        self.hosts.is_some()
+    }
+
     /// Makes room, once an artifact has limits.
     pub fn reserve(&mut self, flow_limit: usize, hash_key: &[u8; 16]) {
         if self.hosts.is_none() {

@@ -36,10 +36,13 @@ const AT_A_TIME: usize = 8;
 /// Segments' worth that must have come behind one that is lost: "(DupThresh - 1) * SMSS" (RFC 6675 section 4).
 const BEHIND: u64 = 2;
 
-/// How far the gateway answers for a stream; `None` when the receiver has all of that.
+/// How far the gateway answers for a stream; `None` when the receiver has all of that, or when it misses what took the short way
+/// ([`super::lane`]) and is not remembered.
 pub(super) fn promised(stream: &Stream) -> Option<StreamOffset> {
-    let promised = stream.queues.as_ref()?.promised.min(stream.next());
-    (stream.acked() < promised).then_some(promised)
+    let queues = stream.queues.as_ref()?;
+    let promised = queues.promised.min(stream.next());
+    let is_remembered = queues.remembered.front().is_some_and(|entry| entry.offset <= stream.acked());
+    (stream.acked() < promised && is_remembered).then_some(promised)
 }
 
 /// Whether a duplicate acknowledgement waits.

@@ -10,6 +10,8 @@ pub const FIELD_OVERLAP: usize = 1024;
 #[derive(Debug)]
 pub struct Field {
     len: usize,
+    /// Octets of its name; 0 until that is looked for, or where there is none.
+    name_len: usize,
     /// Lines were joined to the first one.
     folded: bool,
     /// Where the line under way starts.
@@ -21,14 +23,15 @@ pub struct Field {
 
 impl Default for Field {
     fn default() -> Self {
-        Self { len: 0, folded: false, line_start: 0, continued: false, bytes: [0; FIELD_LEN] }
+        Self { len: 0, name_len: 0, folded: false, line_start: 0, continued: false, bytes: [0; FIELD_LEN] }
     }
 }
 
 impl Field {
     /// Forgets everything.
     pub fn clear(&mut self) {
-        (self.len, self.line_start, self.folded, self.continued) = (0, 0, false, false);
+        (self.len, self.name_len, self.line_start) = (0, 0, 0);
+        (self.folded, self.continued) = (false, false);
     }
 
     /// Nothing has come.
@@ -51,6 +54,20 @@ impl Field {
             text = rest;
         }
         text
+    }
+
+    /// Looks for its name in its first line; `false` where that is no field.
+    pub fn find_name(&mut self) -> bool {
+        if self.name_len == 0 {
+            self.name_len = name(self.bytes()).map_or(0, <[u8]>::len);
+        }
+        self.name_len > 0
+    }
+
+    /// Its name, if that was found.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.bytes[..self.name_len]
     }
 
     /// Whether it is one line so far, and nothing of it was given out.
@@ -100,12 +117,13 @@ impl Field {
 
     /// Makes room by forgetting all but name and [`FIELD_OVERLAP`].
     pub fn slide(&mut self) {
-        let name = name(self.bytes()).map_or(0, |name| name.len()).min(FIELD_OVERLAP);
+        let name = self.name_len.min(FIELD_OVERLAP);
         // The colon stands behind the name, whatever stood between them.
         self.bytes[name] = b':';
         let tail = self.len.saturating_sub(FIELD_OVERLAP).max(name + 1);
         self.bytes.copy_within(tail..self.len, name + 1);
         self.len = name + 1 + (self.len - tail);
+        self.name_len = name;
         self.line_start = 0;
         self.continued = true;
     }
@@ -113,7 +131,7 @@ impl Field {
 
 /// The name of a field, or `None` where a line is no field: printable octets but no colon, then a colon. Blanks before it
 /// are tolerated, as by Postfix.
-pub(super) fn name(line: &[u8]) -> Option<&[u8]> {
+fn name(line: &[u8]) -> Option<&[u8]> {
     let len = line.iter().position(|byte| !matches!(byte, 33..=57 | 59..=126))?;
     let colon = line[len..].iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
     (len > 0 && line[len + colon] == b':').then_some(&line[..len])
@@ -164,8 +182,9 @@ mod tests {
         field.append(b"To : ");
         field.append(&[b'a'; FIELD_LEN]);
         assert_eq!(field.room(), 0);
+        assert!(field.find_name());
         field.slide();
-        assert_eq!(field.bytes().len(), 3 + FIELD_OVERLAP);
+        assert_eq!((field.bytes().len(), field.name()), (3 + FIELD_OVERLAP, &b"To"[..]));
         assert!(field.bytes().starts_with(b"To:aaa") && !field.is_start());
         field.append(&[b'b'; FIELD_LEN - 3 - FIELD_OVERLAP]);
         assert_eq!(field.room(), 0);

@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use super::boundary::{Boundaries, DELIMITER_LIMIT, Delimiter};
 use super::content_type::{Boundary, ContentType, Kind, encoding, is_plain, parse};
 use super::decoding::Decoder;
-use super::field::{Field, name, value};
+use super::field::{Field, value};
 use crate::shelf::Shelf;
 
 /// A hyphen that starts a line.
@@ -32,6 +32,9 @@ const ONCE: [&[u8]; 14] = [
     b"Subject",
     b"To",
 ];
+/// Where two of them stand in it.
+const CONTENT_TRANSFER_ENCODING: usize = 2;
+const CONTENT_TYPE: usize = 3;
 
 /// Who hears what is found, in the order of the message.
 pub trait Sink {
@@ -260,7 +263,7 @@ impl Message {
         }
         let Some(field) = self.field.as_deref_mut() else { return Ok(piece.len()) };
         if field.room() == 0 {
-            if field.is_one_line() && name(field.bytes()).is_none() {
+            if field.is_one_line() && !field.find_name() {
                 self.not_a_field(sink);
             } else {
                 self.give_field(sink);
@@ -288,7 +291,7 @@ impl Message {
                 if self.phase != Phase::Header {
                     fields.give_from(&mut self.field);
                 }
-            } else if name(field.bytes()).is_none() {
+            } else if !field.find_name() {
                 self.not_a_field(sink);
             }
         }
@@ -325,7 +328,8 @@ impl Message {
     }
 
     fn give_field(&mut self, sink: &mut impl Sink) {
-        let Some(field) = self.field.as_deref() else { return };
+        let Some(field) = self.field.as_deref_mut() else { return };
+        field.find_name();
         let text = field.text();
         self.begun = true;
         if !self.own_header_ended {
@@ -333,13 +337,13 @@ impl Message {
         } else {
             sink.part_field(text);
         }
-        let name = name(text).unwrap_or_default();
         if field.has_odd_octets() {
             sink.ambiguous();
         }
+        let known = ONCE.iter().position(|once| once.eq_ignore_ascii_case(field.name()));
         if !self.own_header_ended
             && field.is_start()
-            && let Some(index) = ONCE.iter().position(|once| once.eq_ignore_ascii_case(name))
+            && let Some(index) = known
         {
             if self.once & (1 << index) != 0 {
                 sink.duplicate();
@@ -347,7 +351,7 @@ impl Message {
             self.once |= 1 << index;
         }
         let entity = &mut self.entity;
-        if name.eq_ignore_ascii_case(b"Content-Type") {
+        if known == Some(CONTENT_TYPE) {
             let value = value(text);
             sink.content_type(value);
             if field.is_start() {
@@ -367,7 +371,7 @@ impl Message {
                 entity.typed = true;
                 entity.boundary = entity.boundary.or(boundary);
             }
-        } else if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") && field.is_start() {
+        } else if known == Some(CONTENT_TRANSFER_ENCODING) && field.is_start() {
             let token = encoding(value(text));
             sink.encoding(token, entity.has_encoding);
             entity.decoder = entity.decoder.or(Decoder::named(token, self.decode));

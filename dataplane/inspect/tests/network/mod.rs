@@ -216,7 +216,10 @@ impl<X: Matcher> Network<X> {
         }
         let mut out = Vec::new();
         let now = self.now();
+        let due = self.engine.idle_until(now, self.pool.free_count());
         self.engine.tick(now, &mut self.pool, &mut out);
+        let may_act = due.is_some_and(|due| due <= now);
+        assert!(may_act || out.is_empty(), "a worker that slept until then would have missed this");
         self.transmit(out);
         self.records.extend(self.engine.journal_mut().drain());
     }

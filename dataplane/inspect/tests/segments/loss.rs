@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use inspect::engine::Config;
 use inspect::unit::PortId;
 use inspect::wire::emit::Outgoing;
 use inspect::wire::{Flags, SackBlock};
@@ -141,6 +142,23 @@ fn a_receiver_that_lies_gets_no_more_than_a_few_segments_for_one() {
     again.dedup();
     let missing: Vec<u32> = (0..37).map(|number| number * LEN).collect();
     assert_eq!(again, missing, "each once");
+}
+
+#[test]
+fn nothing_is_promised_in_front_of_which_octets_are_not_remembered() {
+    let mut puppet = Puppet::with(V4, false, Config::default());
+    puppet.handshake();
+    assert_eq!(forwarded(&client(&mut puppet, 0)), [0], "nobody reads it, so it takes the short way");
+    for offset in [200, 300, 400] {
+        assert!(client(&mut puppet, offset).is_empty());
+    }
+    assert_eq!(forwarded(&client(&mut puppet, 100)), [100, 200, 300, 400]);
+    // Only its sender has the first one.
+    assert_eq!(told(&server(&mut puppet, 0, Some((100, 500)))), (0, vec![(100, 500)]));
+    assert_eq!(forwarded(&client(&mut puppet, 0)), [0]);
+    assert!(server(&mut puppet, 300, None).is_empty());
+    assert_eq!(forwarded(&puppet.wait(Duration::from_millis(100))), [300]);
+    assert_eq!(told(&server(&mut puppet, 500, None)), (500, vec![]));
 }
 
 #[test]
