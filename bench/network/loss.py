@@ -164,7 +164,9 @@ def measure(network, folder, arguments, faults):
             if kind == "bridge":
                 middle = gateway.Bridge(network).start()
             else:
-                middle = gateway.Postern(network, folder, artifact, name=f"bench-{number}").start()
+                # Its policy reads no octets; segments are treated as those of a session that is read.
+                middle = gateway.Postern(network, folder, artifact, options=("--uninspected-sessions", "normalize"),
+                                         name=f"bench-{number}").start()
             try:
                 before = middle.metrics() if kind == "postern" else None
                 for name, client_side, server_side in CASES:

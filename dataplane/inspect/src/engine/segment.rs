@@ -415,6 +415,22 @@ fn leave<X: Matcher, M: Memory>(
     io.forward(flow.egress(direction), frame);
 }
 
+/// Gives a segment that waited the timestamp of what filled the gap, where timestamps are otherwise left alone: its receiver would
+/// take it for a very old one (PAWS). What filled the gap was verified, so its timestamp is true.
+fn catch_up<M: Memory>(
+    flow: &Flow,
+    direction: Direction,
+    segment: &mut Segment,
+    frame: &mut Frame,
+    io: &mut Io<'_, M>,
+) {
+    let newest = flow.streams[direction.index()].timestamp;
+    if segment.options.timestamps.is_some_and(|stamps| SeqNum(newest).ahead_of(SeqNum(stamps.value)) > 0) {
+        edit::set_timestamp(io.pool.bytes_mut(frame), segment, newest);
+        edit::fix_checksums(io.pool.bytes_mut(frame), segment);
+    }
+}
+
 /// Takes segments that waited, as far as the stream has come.
 fn release<X: Matcher, M: Memory>(
     flow: &mut Flow,
@@ -425,7 +441,10 @@ fn release<X: Matcher, M: Memory>(
     if direction == Direction::ClientToServer && kept(flow) == Some(false) {
         return Fate::Lives;
     }
-    while let Some((mut segment, frame)) = next_held(flow, shared, direction, io) {
+    while let Some((mut segment, mut frame)) = next_held(flow, shared, direction, io) {
+        if flow.is_loose {
+            catch_up(flow, direction, &mut segment, &mut frame, io);
+        }
         let before = flow.streams[direction.index()].next();
         let fate = data(flow, shared, direction, &mut segment, frame, io);
         if fate != Fate::Lives || flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {

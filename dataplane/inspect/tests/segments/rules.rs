@@ -318,14 +318,24 @@ fn an_echo_of_what_was_never_sent_drops_the_segment() {
 #[test]
 fn a_segment_that_waited_leaves_with_the_newest_timestamp() {
     // Its receiver would take it for an old duplicate otherwise (PAWS), and it would have to be sent a third time.
-    let mut puppet = with_clocks(V4);
-    let [client, server] = puppet.clocks.unwrap();
-    puppet.client(6, b"QUIT\r\n", |outgoing| outgoing.options = stamps(client.wrapping_add(1), server - 1));
-    let left = puppet
-        .client(0, b"NOOP\r\n", |outgoing| outgoing.options = stamps(client.wrapping_add(300), server - 1));
-    let values: Vec<_> = left.iter().map(|left| left.segment().options.timestamps.unwrap().value).collect();
-    assert_eq!(values, [client.wrapping_add(300); 2]);
-    assert_eq!(left[1].payload(), b"QUIT\r\n");
+    // So it is in a session of which frames have taken the short way, too.
+    for is_loose in [false, true] {
+        let mut puppet = with_clocks(V4);
+        if is_loose {
+            puppet = Puppet::with(V4, false, Config::default());
+            puppet.clocks = Some([1_000, 5_000]);
+            puppet.handshake();
+        }
+        let [client, server] = puppet.clocks.unwrap();
+        let stamps = |by: u32| stamps(client.wrapping_add(by), server - 1);
+        puppet.client(0, b"HELO\r\n", |outgoing| outgoing.options = stamps(1));
+        assert!(puppet.client(12, b"QUIT\r\n", |outgoing| outgoing.options = stamps(2)).is_empty());
+        let left = puppet.client(6, b"NOOP\r\n", |outgoing| outgoing.options = stamps(300));
+        let values: Vec<_> =
+            left.iter().map(|left| left.segment().options.timestamps.unwrap().value).collect();
+        assert_eq!(values, [client.wrapping_add(300); 2]);
+        assert_eq!(left[1].payload(), b"QUIT\r\n");
+    }
 }
 
 #[test]
