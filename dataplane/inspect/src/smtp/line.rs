@@ -1,4 +1,6 @@
-//! The part of a line that came in earlier calls.
+//! Lines: the part that came in earlier calls, where they end, and what they must not have.
+
+use super::session::Fault;
 
 /// Octets of a line that are remembered for judging it: the longest MAIL line ([`super::command::MAIL_LINE_LIMIT`]).
 /// Longer lines are exchanges of AUTH, of which nothing is judged but the length.
@@ -55,6 +57,44 @@ pub(super) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
         Some(at) => (&bytes[..=at], true),
         None => (bytes, false),
     }
+}
+
+/// An octet that a line must not have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wrong {
+    pub(super) at: usize,
+    line_end: bool,
+}
+
+impl Wrong {
+    pub(super) fn behind(self, start: usize) -> Self {
+        Self { at: self.at + start, ..self }
+    }
+
+    pub(super) fn fault(self) -> Fault {
+        if self.line_end { Fault::LineEnd(self.at) } else { Fault::Octet(self.at) }
+    }
+}
+
+/// The first octet that a line must not have. `cr`: the octet before was a CR.
+pub(super) fn fault_in(piece: &[u8], cr: bool) -> Option<Wrong> {
+    let mut at = 0;
+    if cr {
+        if piece.first() != Some(&b'\n') {
+            return (!piece.is_empty()).then_some(Wrong { at: 0, line_end: true });
+        }
+        at = 1;
+    }
+    while let Some(len) = piece[at..].iter().position(|byte| matches!(byte, 0..=31 | 127) && *byte != b'\t') {
+        at += len;
+        match (piece[at], piece.get(at + 1)) {
+            (b'\r', Some(b'\n')) => at += 2,
+            (b'\r', None) => return None,
+            (b'\r', Some(_)) => return Some(Wrong { at: at + 1, line_end: true }),
+            (byte, _) => return Some(Wrong { at, line_end: byte == b'\n' }),
+        }
+    }
+    None
 }
 
 #[cfg(test)]

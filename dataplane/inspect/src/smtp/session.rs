@@ -6,7 +6,7 @@ use super::chunk::{Chunk, Chunks};
 use super::command::{AUTH_LINE_LIMIT, Head, LINE_LIMIT, Verb, auth_is_one_step, trim, word};
 use super::content::{Piece, Scanner};
 use super::ext::{Advertised, CHUNKING, PIPELINING, is_binary};
-use super::line::{Line, first_line, without_end};
+use super::line::{Line, fault_in, first_line, without_end};
 use super::outstanding::{Expects, Outstanding, Overflow};
 use super::reply::Reader;
 use super::sasl::ExchangeLine;
@@ -485,44 +485,6 @@ pub struct Shape {
     pub layered: bool,
     /// No command may follow before its reply, though the session could go on.
     pub ends_group: bool,
-}
-
-/// An octet that a line must not have.
-#[derive(Debug, Clone, Copy)]
-struct Wrong {
-    at: usize,
-    line_end: bool,
-}
-
-impl Wrong {
-    fn behind(self, start: usize) -> Self {
-        Self { at: self.at + start, ..self }
-    }
-
-    fn fault(self) -> Fault {
-        if self.line_end { Fault::LineEnd(self.at) } else { Fault::Octet(self.at) }
-    }
-}
-
-/// The first octet that a line must not have. `cr`: the octet before was a CR.
-fn fault_in(piece: &[u8], cr: bool) -> Option<Wrong> {
-    let mut at = 0;
-    if cr {
-        if piece.first() != Some(&b'\n') {
-            return (!piece.is_empty()).then_some(Wrong { at: 0, line_end: true });
-        }
-        at = 1;
-    }
-    while let Some(len) = piece[at..].iter().position(|byte| matches!(byte, 0..=31 | 127) && *byte != b'\t') {
-        at += len;
-        match (piece[at], piece.get(at + 1)) {
-            (b'\r', Some(b'\n')) => at += 2,
-            (b'\r', None) => return None,
-            (b'\r', Some(_)) => return Some(Wrong { at: at + 1, line_end: true }),
-            (byte, _) => return Some(Wrong { at, line_end: byte == b'\n' }),
-        }
-    }
-    None
 }
 
 /// The limit of a line. Its verb counts only if it ends within [`LINE_LIMIT`], so that the answer does not depend on how

@@ -6,6 +6,7 @@ use artifact::smtp::Region;
 use super::protocol::{Asked, ends_group, is_foreign, may_hide, protocol};
 use super::reading::block;
 use super::report::{self, Judged};
+use super::ruling::{Overwritten, Ruling};
 use super::{CLIENT, Context, Dialogue, Next, Passage};
 use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
@@ -19,17 +20,7 @@ use crate::smtp::session::{AuthLines, Shape};
 use crate::smtp::signature::{self, Seen};
 use crate::smtp::{ClientEvent, Fault, Head, Session, Verb, word};
 use crate::unit::Direction;
-use crate::verdict::{Cause, ODD_BASE64, Observation, Outcome, Rules};
-
-/// What is done about a command line.
-pub(super) enum Ruling {
-    Pass,
-    /// Overwrite it; `Some` is the class that wants it, `None` the base.
-    Mask(Option<Cause>),
-    Close(Kind, Option<Cause>, ReplyCode),
-    /// Refuse it for this part of it.
-    Refuse(Kind, Judged, ReplyCode),
-}
+use crate::verdict::{ODD_BASE64, Observation, Outcome, Rules};
 
 impl Dialogue {
     pub(super) fn hear_client<X: Matcher>(
@@ -286,35 +277,18 @@ impl Dialogue {
                 }
             }
             Ruling::Mask(cause) => {
-                let kind = if cause.is_some() { Kind::SmtpMatch } else { Kind::SmtpInvalidCommand };
                 let judged = judged();
-                let illegal = rules.verbs().illegal_from(name, true).unwrap_or(name.len());
-                let from = match (start, masking) {
-                    (0, _) | (_, Some(_)) => Some(0),
-                    // Overwriting must change the verb, or the server might execute the line all the same.
-                    _ => Some((verb_at.start + illegal).max(start))
-                        .filter(|from| *from <= verb_at.end && *from < line.len())
-                        .map(|from| from - start),
-                };
-                let Some(from) = from else {
-                    let reply = if cause.is_some() { ReplyCode::Policy } else { ReplyCode::NotImplemented };
-                    context.decision(kind, &judged, cause, Action::Close, Some(reply));
-                    return Err(reply);
-                };
-                self.sent(Verb::Other, Shape::default(), piece, here, context)?;
-                mask::command(&mut piece[from..]);
-                context.counters.smtp_masked_commands += 1;
-                context.decision(kind, &judged, cause, Action::Mask, None);
-                Ok(())
+                self.overwrite(cause, &judged, Overwritten { piece, here, verb_at, masking }, context)
             }
             Ruling::Refuse(kind, part, reply) => {
-                context.decision(kind, &part, None, Action::Close, Some(reply));
                 self.swallow_chunk(offered, shape);
+                context.decision(kind, &part, None, Action::Close, Some(reply));
                 Err(reply)
             }
             Ruling::Close(kind, cause, reply) => {
-                context.decision(kind, &judged(), cause, Action::Close, Some(reply));
+                let judged = judged();
                 self.swallow_chunk(offered, shape);
+                context.decision(kind, &judged, cause, Action::Close, Some(reply));
                 Err(reply)
             }
         }
@@ -343,15 +317,8 @@ impl Dialogue {
         Ok(())
     }
 
-    /// A refused BDAT has its chunk all the same, of which its sender reads no reply before it is sent.
-    fn swallow_chunk(&mut self, offered: bool, shape: Shape) {
-        if let Some(chunk) = shape.chunk.filter(|chunk| offered && chunk.len > 0) {
-            self.session.begin_chunk(chunk);
-        }
-    }
-
     /// The command leaves for the server.
-    fn sent<X: Matcher>(
+    pub(super) fn sent<X: Matcher>(
         &mut self,
         verb: Verb,
         shape: Shape,
@@ -418,7 +385,7 @@ impl Dialogue {
 }
 
 /// The command line of which `piece`, at octet `here` of the client's stream, is the last part.
-fn judged_line(session: &Session, piece: &[u8], here: u64) -> Judged {
+pub(super) fn judged_line(session: &Session, piece: &[u8], here: u64) -> Judged {
     let len = session.line_len();
     let line = without_end(session.line(piece));
     Judged::command(here - (len - piece.len()) as u64, line, len - 2)

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `client.rs` | command lines and what they may not be |
 //! | `protocol.rs` | what the protocol itself says of them |
+//! | `ruling.rs` | command lines that are overwritten or refused |
 //! | `conduct.rs` | junk, failed logins, time |
 //! | `content.rs` | messages: counted, refused, swallowed |
 //! | `reading.rs` | messages: read as MIME, judged |
@@ -23,6 +24,7 @@ mod content;
 mod protocol;
 mod reading;
 mod report;
+mod ruling;
 mod server;
 mod state;
 mod stores;

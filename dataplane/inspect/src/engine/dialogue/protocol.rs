@@ -4,9 +4,9 @@ use artifact::defence::RelayProbes;
 use artifact::smtp::Base;
 
 use super::Context;
-use super::client::Ruling;
 use super::conduct::Conduct;
 use super::report::Judged;
+use super::ruling::Ruling;
 use crate::anomaly::Anomaly;
 use crate::event::{Kind, ReplyCode};
 use crate::smtp::chunk::{CHUNK_LIMIT, Chunk};
