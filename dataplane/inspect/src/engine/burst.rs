@@ -5,7 +5,7 @@
 //! connection is read, one after the other without looking at it: the processor waits for many at once. Only then is each frame
 //! judged. What one frame does to a connection that a later one of the burst belongs to, that one sees.
 
-use super::flow::{Flow, Lane};
+use super::flow::Lane;
 use super::{Engine, Io, lane};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
@@ -50,7 +50,7 @@ impl<X: Matcher> Engine<X> {
         }
         if arrivals.len() > 1 {
             let hashes = || arrivals.iter().filter_map(|arrival| Some(arrival.tcp.as_ref()?.hash));
-            self.table.warm(hashes, Flow::warm, Flow::warm_queues);
+            self.table.warm(hashes, |flow| flow.warm());
         }
         for (arrival, frame) in arrivals.iter().zip(received.drain(..)) {
             self.arrive(now, arrival, frame, pool, out);

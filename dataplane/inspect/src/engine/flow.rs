@@ -146,16 +146,9 @@ impl Flow {
             ^ self.totals.bytes[0]
             ^ self.stage as u64
             ^ u64::from(self.parameters)
-            ^ self.dialogue.as_ref().map_or(0, Dialogue::warm)
+            ^ u64::from(self.dialogue.is_some())
             ^ u64::from(self.closing.is_some())
             ^ u64::from(self.agreement.timestamps)
-    }
-
-    /// The same of what the streams keep, which stands elsewhere.
-    #[must_use]
-    pub fn warm_queues(&self) -> u64 {
-        let front = |stream: &Stream| stream.queues.as_ref()?.remembered.front().map(|first| first.offset.0);
-        self.streams.iter().filter_map(front).fold(0, |sum, offset| sum ^ offset)
     }
 
     /// The stream that goes this way.

@@ -138,33 +138,25 @@ impl<F> Table<F> {
         }
     }
 
-    /// Brings the memory of these keys' flows in: reads the index for all of them, then the slots that it points to and what
-    /// `near` reads of a flow, then what `far` reads of what a flow points to. No read waits for the one before it.
-    pub fn warm<I: Iterator<Item = KeyHash>>(
-        &self,
-        hashes: impl Fn() -> I,
-        near: impl Fn(&F) -> u64,
-        far: impl Fn(&F) -> u64,
-    ) {
-        let sum = hashes().fold(0, |sum, hash| sum ^ self.index[self.home(hash)]);
-        core::hint::black_box(sum);
-        let sum = hashes().fold(0, |sum, hash| sum ^ self.at_home(hash).map_or(0, &near));
-        core::hint::black_box(sum);
-        let sum = hashes().fold(0, |sum, hash| sum ^ self.at_home(hash).map_or(0, &far));
-        core::hint::black_box(sum);
-    }
-
-    /// The flow that is found at the first look. A key whose entry stands elsewhere is found later, and waited for.
-    #[inline]
-    fn at_home(&self, hash: KeyHash) -> Option<&F> {
-        let entry = self.index[self.home(hash)];
-        if (entry >> 32) as u32 != hash.0 {
-            return None;
+    /// Brings the memory of these keys' flows in: reads the index for all of them, then the slots that it points to, then
+    /// what `read` reads of a flow. No read waits for the one before it.
+    pub fn warm<I: Iterator<Item = KeyHash>>(&self, hashes: impl Fn() -> I, read: impl Fn(&F) -> u64) {
+        let mut sum = 0;
+        for hash in hashes() {
+            sum ^= self.index[self.home(hash)];
         }
-        match &self.slot((entry as u32).wrapping_sub(1))?.content {
-            Content::Occupied(flow) => Some(flow),
-            Content::Vacant(_) => None,
+        core::hint::black_box(sum);
+        for hash in hashes() {
+            // A key whose entry stands elsewhere is found later, and waited for.
+            let entry = self.index[self.home(hash)];
+            if (entry >> 32) as u32 == hash.0
+                && let Some(slot) = self.slot((entry as u32).wrapping_sub(1))
+                && let Content::Occupied(flow) = &slot.content
+            {
+                sum ^= slot.key.first_word() ^ read(flow);
+            }
         }
+        core::hint::black_box(sum);
     }
 
     /// Puts a flow in whose key has none: look it up first.

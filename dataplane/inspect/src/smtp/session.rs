@@ -152,16 +152,6 @@ const CLIENT: usize = 0;
 pub(super) const SERVER: usize = 1;
 
 impl Session {
-    /// Reads a little of each part that a line needs, so that its memory is on its way.
-    #[must_use]
-    pub fn warm(&self) -> u64 {
-        u64::from(self.line_len)
-            ^ u64::from(self.outstanding.is_empty())
-            ^ u64::from(self.reply_is_odd)
-            ^ u64::from(self.held[0].is_some())
-            ^ u64::from(self.cr)
-    }
-
     /// What `bytes` of the client, which are not empty, start with.
     #[inline]
     pub fn client(&mut self, bytes: &[u8], auth: AuthLines, lines: &mut Shelf<Line>) -> ClientEvent {

@@ -147,15 +147,6 @@ const CLIENT: usize = 0;
 const SERVER: usize = 1;
 
 impl Dialogue {
-    /// Reads a little of each part that octets of a command or reply need, so that its memory is on its way.
-    #[must_use]
-    pub fn warm(&self) -> u64 {
-        self.offsets[CLIENT]
-            ^ u64::from(self.early)
-            ^ self.session.warm()
-            ^ u64::from(self.masking[SERVER].is_some())
-    }
-
     /// A session that just began, inspected under the SMTP policy with index `smtp` (of the matcher's databases; the
     /// [`Context::rules`] of every call are those of the same policy).
     #[must_use]
