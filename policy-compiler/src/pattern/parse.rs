@@ -211,7 +211,7 @@ impl Parser<'_, '_> {
                     "write `\\^` or `\\$` for a character that is looked for",
                 );
             }
-            item = Node::Repeat(Box::new(item), min, max);
+            item = repeated(item, min, max);
         }
         Ok(item)
     }
@@ -412,5 +412,16 @@ fn literal(character: char) -> Node {
     match nodes.len() {
         1 => nodes.pop().unwrap_or(Node::Empty),
         _ => Node::Concat(nodes),
+    }
+}
+
+/// An item with a quantifier. Of `?`, `*` and `+` two are one, or every further star would double what a matcher has to try.
+fn repeated(item: Node, min: u32, max: Option<u32>) -> Node {
+    let is_simple = |min: u32, max: Option<u32>| min <= 1 && matches!(max, None | Some(1));
+    match item {
+        Node::Repeat(inner, least, most) if is_simple(min, max) && is_simple(least, most) => {
+            Node::Repeat(inner, min * least, max.and(most))
+        }
+        item => Node::Repeat(Box::new(item), min, max),
     }
 }

@@ -243,6 +243,12 @@ mod tests {
             ("a+$", "(?:a\\z)"),
             ("(a*b|c.*)", "(?:(?:b)|(?:c))"),
             ("x.*y", "(?:x(?:[\\x00-\\xff])*y)"),
+            ("xa**y", "(?:x(?:a)*y)"),
+            ("xa?+y", "(?:x(?:a)*y)"),
+            ("xa+*?y", "(?:x(?:a)*y)"),
+            ("xa+++y", "(?:x(?:a)+y)"),
+            ("xa??y", "(?:x(?:a)?y)"),
+            ("xa{2}*y", "(?:x(?:(?:a){2})*y)"),
         ];
         for (text, expected) in cases {
             let expression = translated(text, Place::Field).expression;

@@ -11,7 +11,7 @@ use inspect::engine::{SessionView, Uninspected};
 use inspect::unit::PortId;
 
 use super::frame::{self, ACK, FIN, RST, Read, SYN, Sketch};
-use super::house::{Stage, loaded, policy};
+use super::house::{Stage, loaded, policy, verb};
 use super::octets::Octets;
 use super::receiver::{Listener, Wire};
 use inspect::scan::Matcher;
@@ -363,6 +363,6 @@ fn is_banned(line: &[u8]) -> bool {
     let Some(line) = line.strip_suffix(b"\n") else { return false };
     let line = line.to_ascii_uppercase();
     let line = line.trim_ascii();
-    let verb = line.split(|octet| !octet.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let verb = verb(line);
     verb == b"EVIL" || line == b"MAIL FROM:<X@SPAM.EXAMPLE>"
 }

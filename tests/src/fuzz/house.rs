@@ -28,6 +28,13 @@ pub fn artifact_of(text: &str) -> Artifact {
 /// followed, not inspected.
 pub const POLICY: &str = include_str!("house.policy");
 
+/// The verb of a command line, as servers have it: some take what stands in front of any octet that no verb has. A hyphen some have
+/// (X-EXPS), so `VRFY-` is no VRFY to anybody.
+#[must_use]
+pub fn verb(line: &[u8]) -> &[u8] {
+    line.split(|octet| !octet.is_ascii_alphanumeric() && *octet != b'-').next().unwrap_or_default()
+}
+
 /// [`POLICY`], compiled once; its databases are in it.
 pub fn compiled() -> &'static Artifact {
     static COMPILED: OnceLock<Artifact> = OnceLock::new();

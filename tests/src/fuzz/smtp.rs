@@ -15,7 +15,7 @@ use postern::journal::json::Event;
 use postern::journal::message::message;
 use postern::matcher::PatternMatcher;
 
-use super::house::{loaded, policy};
+use super::house::{loaded, policy, verb};
 use super::octets::Octets;
 
 /// A session between two ends that send again what was not taken.
@@ -294,7 +294,7 @@ impl<'m> Server<'m> {
         }
         let line = line.to_ascii_uppercase();
         let line = line.trim_ascii_start();
-        let verb = line.split(|octet| !octet.is_ascii_alphanumeric()).next().unwrap_or_default();
+        let verb = verb(line);
         let text = line.escape_ascii();
         assert!(!matches!(verb, b"EVIL" | b"VRFY" | b"XRESET" | b"STARTTLS"), "a banned command: {text}");
         assert!(line != b"MAIL FROM:<X@SPAM.EXAMPLE>", "a banned sender: {text}");

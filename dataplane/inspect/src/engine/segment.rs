@@ -8,7 +8,7 @@ use super::close;
 use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
-use super::normalize::{check_timestamps, normalize};
+use super::normalize::{catch_up, check_timestamps, normalize};
 use super::order::{Before, hold, keep, next_held, probe, settle, withholds};
 use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
@@ -415,22 +415,6 @@ fn leave<X: Matcher, M: Memory>(
     io.forward(flow.egress(direction), frame);
 }
 
-/// Gives a segment that waited the timestamp of what filled the gap, where timestamps are otherwise left alone: its receiver would
-/// take it for a very old one (PAWS). What filled the gap was verified, so its timestamp is true.
-fn catch_up<M: Memory>(
-    flow: &Flow,
-    direction: Direction,
-    segment: &mut Segment,
-    frame: &mut Frame,
-    io: &mut Io<'_, M>,
-) {
-    let newest = flow.streams[direction.index()].timestamp;
-    if segment.options.timestamps.is_some_and(|stamps| SeqNum(newest).ahead_of(SeqNum(stamps.value)) > 0) {
-        edit::set_timestamp(io.pool.bytes_mut(frame), segment, newest);
-        edit::fix_checksums(io.pool.bytes_mut(frame), segment);
-    }
-}
-
 /// Takes segments that waited, as far as the stream has come.
 fn release<X: Matcher, M: Memory>(
     flow: &mut Flow,
@@ -442,9 +426,7 @@ fn release<X: Matcher, M: Memory>(
         return Fate::Lives;
     }
     while let Some((mut segment, mut frame)) = next_held(flow, shared, direction, io) {
-        if flow.is_loose {
-            catch_up(flow, direction, &mut segment, &mut frame, io);
-        }
+        catch_up(flow, direction, &mut segment, io.pool.bytes_mut(&mut frame));
         let before = flow.streams[direction.index()].next();
         let fate = data(flow, shared, direction, &mut segment, frame, io);
         if fate != Fate::Lives || flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
