@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use inspect::engine::Uninspected;
 use serde::Deserialize;
 
 use crate::limits::{Limits, documentation};
@@ -162,6 +163,9 @@ pub struct ReplayArgs {
     /// Whether the capture's checksums are verified or taken as right
     #[arg(long, value_enum, default_value = "verify")]
     pub checksum: Checksum,
+    /// What becomes of segments of sessions that are not inspected
+    #[arg(long, value_enum, default_value = "pass")]
+    pub uninspected_sessions: UninspectedSessions,
 }
 
 /// Arguments of `check-host`.
@@ -290,6 +294,15 @@ pub enum UninspectedSessions {
     Pass,
     /// They are verified, put in order and made consistent, at the cost of inspected ones
     Normalize,
+}
+
+impl From<UninspectedSessions> for Uninspected {
+    fn from(sessions: UninspectedSessions) -> Self {
+        match sessions {
+            UninspectedSessions::Pass => Uninspected::Pass,
+            UninspectedSessions::Normalize => Uninspected::Normalize,
+        }
+    }
 }
 
 /// What is done with received checksums.

@@ -7,12 +7,12 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use inspect::engine::{Config, Engine, GENERATION_LIMIT, Pickup, Uninspected};
+use inspect::engine::{Config, Engine, GENERATION_LIMIT, Pickup};
 use sd_notify::NotifyState;
 
 use crate::backend::Backend;
 use crate::board::Board;
-use crate::config::{Checksum, RunConfig, UninspectedSessions, UnknownSessions};
+use crate::config::{Checksum, RunConfig, UnknownSessions};
 use crate::gate::Gate;
 use crate::gateway::{LOOK, TEND, say};
 use crate::journal::ChannelSink;
@@ -279,10 +279,7 @@ impl Crew<'_> {
                 UnknownSessions::Drop => Pickup::Drop,
                 UnknownSessions::Pass => Pickup::Pass,
             },
-            uninspected: match self.config.uninspected_sessions {
-                UninspectedSessions::Pass => Uninspected::Pass,
-                UninspectedSessions::Normalize => Uninspected::Normalize,
-            },
+            uninspected: self.config.uninspected_sessions.into(),
             flow_id_start: number as u64 + 1,
             flow_id_step: u64::from(self.config.worker_count),
             ..limits.engine()

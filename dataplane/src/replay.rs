@@ -12,7 +12,7 @@ use inspect::engine::{Config, Engine};
 use inspect::frame::VecMemory;
 use inspect::unit::Instant;
 
-use crate::config::{Checksum, ReplayArgs};
+use crate::config::{Checksum, ReplayArgs, UninspectedSessions};
 use crate::edition::{Editions, Register};
 use crate::failure::Failure;
 use crate::journal::{self, Scribe};
@@ -81,6 +81,7 @@ pub fn command(args: &ReplayArgs) -> Result<(), Failure> {
         output.map(BufWriter::new),
         scribe,
         args.checksum,
+        args.uninspected_sessions,
     );
     if let Some(summary) = &summary {
         eprint!("{}", describe(summary));
@@ -103,6 +104,7 @@ pub fn replay<W: Write>(
     output: Option<W>,
     scribe: Scribe,
     checksum: Checksum,
+    uninspected: UninspectedSessions,
 ) -> (Option<Summary>, Option<Stop>) {
     let reader = match Reader::new(input) {
         Ok(reader) => reader,
@@ -123,6 +125,7 @@ pub fn replay<W: Write>(
         ports: sides,
         flow_limit: FLOW_LIMIT,
         verify_checksums: checksum == Checksum::Verify,
+        uninspected: uninspected.into(),
         ..Config::default()
     };
     let engine = Engine::new(policy, matcher, config);
@@ -213,7 +216,9 @@ mod tests {
         let mut output = Vec::new();
         let placed = place(&loaded.artifact.policy, &[]).unwrap();
         let scribe = Scribe::new(sample::register(sample::policy()), 0, None, None);
-        let (summary, stop) = replay(&loaded, placed, capture, Some(&mut output), scribe, Checksum::Trust);
+        let uninspected = UninspectedSessions::default();
+        let (summary, stop) =
+            replay(&loaded, placed, capture, Some(&mut output), scribe, Checksum::Trust, uninspected);
         (summary, stop, output)
     }
 

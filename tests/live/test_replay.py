@@ -34,9 +34,9 @@ if not CAPTURES:
 MAIL_PORTS = {25}
 
 
-def replay(artifact, capture, folder, name):
+def replay(artifact, capture, folder, name, *options):
     out, events = os.path.join(folder, name + ".pcap"), os.path.join(folder, name + ".events")
-    done = subprocess.run([gateway.binary("postern"), "replay", "--policy", artifact, "--in", capture, "--out", out, "--events", events],
+    done = subprocess.run([gateway.binary("postern"), "replay", "--policy", artifact, "--in", capture, "--out", out, "--events", events, *options],
                           capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False)
     assert "panicked" not in done.stderr and done.returncode in (0, 1), f"{capture}: {done.returncode}: {done.stderr}"
     if done.returncode == 1:

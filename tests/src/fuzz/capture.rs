@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use postern::config::Checksum;
+use postern::config::{Checksum, UninspectedSessions};
 use postern::edition::Editions;
 use postern::journal::Scribe;
 use postern::loaded::place;
@@ -18,17 +18,19 @@ use super::house::loaded;
 pub fn run(data: &[u8]) {
     let Some((settings, data)) = data.split_first() else { return };
     let checksum = if settings & 1 == 0 { Checksum::Trust } else { Checksum::Verify };
-    let (frames, events) = once(data, checksum);
+    let uninspected =
+        if settings & 2 == 0 { UninspectedSessions::Normalize } else { UninspectedSessions::Pass };
+    let (frames, events) = once(data, checksum, uninspected);
     for line in events.split_inclusive(|octet| *octet == b'\n') {
         let event: serde_json::Value =
             serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {}", line.escape_ascii()));
         assert!(event.is_object() && line.ends_with(b"\n"));
     }
-    let again = once(data, checksum);
+    let again = once(data, checksum, uninspected);
     assert!(again == (frames, events), "the same capture, other output");
 }
 
-fn once(data: &[u8], checksum: Checksum) -> (Vec<u8>, Vec<u8>) {
+fn once(data: &[u8], checksum: Checksum, uninspected: UninspectedSessions) -> (Vec<u8>, Vec<u8>) {
     let loaded = loaded();
     let Ok(sides) = place(&loaded.artifact.policy, &[]) else { return Default::default() };
     let events = Shared::default();
@@ -36,7 +38,7 @@ fn once(data: &[u8], checksum: Checksum) -> (Vec<u8>, Vec<u8>) {
     let register = Arc::new(postern::edition::Register::new(editions));
     let scribe = Scribe::new(register, 0, Some(Box::new(events.clone())), None);
     let mut frames = Vec::new();
-    let (summary, _) = replay(loaded, sides, data, Some(&mut frames), scribe, checksum);
+    let (summary, _) = replay(loaded, sides, data, Some(&mut frames), scribe, checksum, uninspected);
     if let Some(summary) = summary {
         let counted = summary.counters.frames_transmitted_a + summary.counters.frames_transmitted_b;
         assert_eq!(summary.tally.written, counted);

@@ -69,7 +69,8 @@ impl Plain<'_> {
                 .map(|at| at + 1)
                 .collect()
         };
-        let at_line = |at: usize| self.lines && at > 0 && self.text[at - 1] == b'\n';
+        // No line begins behind the LF that ends the text (PCRE, `PCRE_MULTILINE`).
+        let begins = |at: usize| self.lines && at < self.text.len() && self.text[at - 1] == b'\n';
         match node {
             Node::Empty => starts.clone(),
             Node::Octets(set) => {
@@ -77,7 +78,7 @@ impl Plain<'_> {
                 step(&|octet| set.contains(octet))
             }
             Node::Any => step(&|octet| !self.lines || octet != b'\n'),
-            Node::Start => starts.iter().copied().filter(|at| *at == 0 || at_line(*at)).collect(),
+            Node::Start => starts.iter().copied().filter(|at| *at == 0 || begins(*at)).collect(),
             Node::End => {
                 let len = self.text.len();
                 let ends = |at: usize| at == len || self.lines && self.text[at] == b'\n';
