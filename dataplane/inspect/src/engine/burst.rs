@@ -1,9 +1,10 @@
 //! Frames as they were received: taken apart, then handed on in their order.
 //!
 //! A frame mostly waits for memory: its own headers, which the port's [`Pool::warm`] brings in, and the state of its connection,
-//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection, and a little of the state of each
-//! connection is read, one after the other without looking at it: the processor waits for many at once. Only then is each frame
-//! judged. What one frame does to a connection that a later one of the burst belongs to, that one sees.
+//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their
+//! connection, and a little of the state of each connection is read, one after the other without looking at it: the processor
+//! waits for many at once. Only then is each frame judged. What one frame does to a connection that a later one of the burst
+//! belongs to, that one sees.
 
 use super::flow::Lane;
 use super::{Engine, Io, lane};
