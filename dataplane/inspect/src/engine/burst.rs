@@ -1,13 +1,13 @@
 //! Frames as they were received: taken apart, then handed on in their order.
 //!
 //! A frame mostly waits for memory: its own headers, which the port's [`Pool::warm`] brings in, and the state of its connection,
-//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their
-//! connection, and a little of the state of each connection is read, one after the other without looking at it: the processor
-//! waits for many at once. Only then is each frame judged. What one frame does to a connection that a later one of the burst
-//! belongs to, that one sees.
+//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection,
+//! and a little of the state of each connection is read, one after the other without looking at it: the processor waits for many
+//! at once. Only then is each frame judged. What one frame does to a connection that a later one of the burst belongs to, that
+//! one sees.
 
 use super::flow::Lane;
-use super::{Engine, Io, lane};
+use super::{Engine, Io, lane, order};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
@@ -58,7 +58,7 @@ impl<X: Matcher> Engine<X> {
         }
         arrivals.clear();
         self.arrivals = (arrivals, received);
-        self.shared.settle_carried(now);
+        self.finish(now, pool, out);
     }
 
     /// Takes one received frame: a burst of one.
@@ -72,7 +72,22 @@ impl<X: Matcher> Engine<X> {
     ) {
         let arrival = Arrival { ingress, tcp: self.known(pool.bytes(&frame)) };
         self.arrive(now, &arrival, frame, pool, out);
+        self.finish(now, pool, out);
+    }
+
+    /// What a burst's frames have left to be done once for all of them.
+    fn finish<M: Memory>(&mut self, now: Instant, pool: &mut Pool<M>, out: &mut Vec<(PortId, Sealed)>) {
         self.shared.settle_carried(now);
+        let mut io = Io { now, pool, out };
+        let queued = io.out.len();
+        for (index, direction) in self.owing.drain(..) {
+            if let Some(flow) = self.table.get_mut(index) {
+                order::settle(flow, &mut self.shared, direction, &mut io);
+            }
+        }
+        for (egress, sealed) in &io.out[queued..] {
+            self.shared.counters.transmitted(*egress, sealed.len());
+        }
     }
 
     #[inline]
