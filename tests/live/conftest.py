@@ -110,7 +110,7 @@ class Gatehouse:
             else:
                 metrics = self.current.metrics()
                 lines += [f"{name} {dict(labels)} {amount:g}" for name, labels, amount in metrics.growth(metrics.parse(""))
-                          if "dropped" in name or "anomal" in name]
+                          if any(word in name for word in ("dropped", "lost", "anomal"))]
                 lines += [json.dumps(event) for event in self.current.events.all()[-8:]]
         except (OSError, ValueError) as error:
             lines.append(f"it does not answer: {error}")
