@@ -98,6 +98,8 @@ pub struct Flow {
     pub created: Instant,
     /// When a SYN or RST was last questioned, or a receiver was asked for its window.
     pub challenged: Option<Instant>,
+    /// What the server acknowledged instead of the client's SYN: it has an older connection between the same ends.
+    pub older: Option<u32>,
     /// Anomalies already reported for this flow, one bit each.
     reported: u64,
 }
@@ -131,6 +133,7 @@ impl Flow {
             enhanced_codes: false,
             created: now,
             challenged: None,
+            older: None,
             reported: 0,
         }
     }

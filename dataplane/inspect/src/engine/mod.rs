@@ -210,14 +210,11 @@ impl<X: Matcher> Engine<X> {
             self.shared.counters.dropped_state += 1;
             return;
         }
-        let new_connection = segment.flags.syn()
+        if segment.flags.syn()
             && !segment.flags.ack()
-            && (flow.stage == Stage::PickedUp
-                || flow.stage == Stage::Finished && direction == Direction::ClientToServer);
-        if new_connection {
-            // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN). And what
-            // begins while the gateway is there is inspected.
-            self.remove(index, EndReason::Finished, io.now);
+            && let Some(reason) = begins_anew(flow, direction, &segment)
+        {
+            self.remove(index, reason, io.now);
             self.open(key, ingress, segment, frame, io);
             return;
         }
@@ -320,6 +317,21 @@ impl<X: Matcher> Engine<X> {
     /// Records since the last drain.
     pub fn journal_mut(&mut self) -> &mut Journal {
         &mut self.shared.journal
+    }
+}
+
+/// Whether a SYN opens another connection in place of this one, and how this one ended.
+fn begins_anew(flow: &Flow, direction: Direction, syn: &Segment) -> Option<EndReason> {
+    let from_client = direction == Direction::ClientToServer;
+    match flow.stage {
+        // What begins while the gateway is there is inspected.
+        Stage::PickedUp => Some(EndReason::Finished),
+        // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN).
+        Stage::Finished if from_client => Some(EndReason::Finished),
+        // It gave up before it had an answer, and tries again from the same port. Whichever of the two the server answers, only
+        // the answer to the last passes.
+        Stage::SynSent if from_client && !flow.streams[0].began_with(syn.seq) => Some(EndReason::SynTimeout),
+        _ => None,
     }
 }
 

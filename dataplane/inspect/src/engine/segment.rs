@@ -5,7 +5,7 @@
 //! dialogue), what must wait. What leaves is sealed, and remembered until acknowledged.
 
 use super::close;
-use super::control::{reset, synchronize};
+use super::control::{question, reset, synchronize};
 use super::dialogue::{Next, Passage};
 use super::flow::{Flow, Stage};
 use super::normalize::{catch_up, check_timestamps, normalize};
@@ -46,6 +46,9 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         return reset(flow, shared, direction, segment, frame, io);
     }
     if flow.stage == Stage::SynSent {
+        if direction == Direction::ServerToClient {
+            return question(flow, shared, segment, frame, io);
+        }
         // The server has not spoken; nothing but its SYN can come next.
         shared.counters.dropped_state += 1;
         return Fate::Lives;
