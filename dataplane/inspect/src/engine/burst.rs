@@ -6,7 +6,7 @@
 //! judged. What one frame does to a connection that a later one of the burst belongs to, that one sees.
 
 use super::flow::Lane;
-use super::{Engine, Io, lane};
+use super::{Engine, Io, lane, plain};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
@@ -109,12 +109,19 @@ impl<X: Matcher> Engine<X> {
         io: &mut Io<'_, M>,
     ) {
         let index = self.table.lookup_hashed(known.hash, &known.key);
-        if let Some(flow) = index.and_then(|index| self.table.get_mut(index))
+        if let Some(index) = index
+            && let Some(flow) = self.table.get_mut(index)
             && flow.lane != Lane::Closed
         {
             let seen = (&known.outline, known.is_from_low);
-            match lane::carry(flow, &mut self.shared, ingress, seen, frame, io) {
-                Ok(()) => return,
+            let shared = &mut self.shared;
+            let taken = match flow.lane {
+                Lane::Read => plain::follow(flow, shared, ingress, seen, frame, io),
+                _ => lane::carry(flow, shared, ingress, seen, frame, io).map(|()| None),
+            };
+            match taken {
+                Ok(None) => return,
+                Ok(Some((earlier, fate))) => return self.follow_up(index, earlier, fate, io.now),
                 Err(back) => frame = back,
             }
         }

@@ -14,8 +14,9 @@
 //! | [`pickup`] | sessions that began before the gateway did |
 //! | [`pressure`] | who makes room when the flow table is full |
 //! | `lane` | the short way of frames whose octets are nobody's business |
+//! | `plain` | the way of plain segments of sessions that are read |
 //! | [`control`] | SYN and RST of a connection |
-//! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
+//! | [`segment`] | its other segments that are not plain: what left before, what is new, what the dialogue says of it |
 //! | [`normalize`] | what a single segment may look like |
 //! | [`order`] | segments that wait for octets in front of them |
 //! | `repair` | what waited here and was lost behind the gateway |
@@ -46,6 +47,7 @@ pub mod open;
 pub mod order;
 pub mod path;
 pub mod pickup;
+mod plain;
 pub mod pressure;
 mod rate;
 mod repair;
@@ -216,19 +218,24 @@ impl<X: Matcher> Engine<X> {
             return;
         }
         self.shared.journal.subject(io.now, Some(flow.tag));
-        let due = flow.due();
-        let (stage, carried) = (flow.stage, flow.totals.octets());
+        let earlier = Earlier::of(flow);
         let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
-        self.shared.level_changed(flow, flow.totals.octets() - carried, io.now);
+        self.follow_up(index, earlier, fate, io.now);
+    }
+
+    /// Brings up to date what depends on a connection's state, which a segment may have changed.
+    fn follow_up(&mut self, index: FlowIndex, earlier: Earlier, fate: Fate, now: Instant) {
+        let Some(flow) = self.table.get_mut(index) else { return };
+        self.shared.level_changed(flow, flow.totals.octets() - earlier.carried, now);
         match fate {
-            Fate::Ends(reason) => self.remove(index, reason, io.now),
+            Fate::Ends(reason) => self.remove(index, reason, now),
             Fate::Lives => {
                 flow.lane = lane::lane(flow, self.shared.config.uninspected);
-                let due_changed = due != flow.due();
-                if stage.is_half_open() && !flow.stage.is_half_open() {
+                let due_changed = earlier.due != flow.due();
+                if earlier.stage.is_half_open() && !flow.stage.is_half_open() {
                     let tag = flow.tag;
                     self.shared.counters.flows_half_open -= 1;
-                    self.settled(index, &tag, io.now);
+                    self.settled(index, &tag, now);
                 }
                 if due_changed {
                     self.schedule(index);
@@ -311,6 +318,20 @@ impl<X: Matcher> Engine<X> {
     /// Records since the last drain.
     pub fn journal_mut(&mut self) -> &mut Journal {
         &mut self.shared.journal
+    }
+}
+
+/// What a connection was like before a segment, as far as something else depends on it.
+#[derive(Debug)]
+pub(crate) struct Earlier {
+    due: (Stage, bool, Option<Instant>),
+    stage: Stage,
+    carried: u64,
+}
+
+impl Earlier {
+    fn of(flow: &Flow) -> Self {
+        Self { due: flow.due(), stage: flow.stage, carried: flow.totals.octets() }
     }
 }
 

@@ -4,6 +4,8 @@
 //! stand in its stream; what of it left before (overwritten with what is remembered), what is new (given to the
 //! dialogue), what must wait. What leaves is sealed, and remembered until acknowledged.
 
+use core::ops::Range;
+
 use super::close;
 use super::control::{reset, synchronize};
 use super::dialogue::{Next, Passage};
@@ -53,7 +55,7 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     if flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
         return close::receive(flow, shared, direction, segment, frame, io);
     }
-    if let Err(anomaly) = check_timestamps(flow, direction, &segment) {
+    if let Err(anomaly) = check_timestamps(flow, direction, segment.options.timestamps) {
         if anomaly == Anomaly::OldTimestamp && segment.seq_len() == 0 {
             // An acknowledgement that a later one has overtaken: networks do that.
             shared.counters.dropped_state += 1;
@@ -61,8 +63,19 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         }
         return drop_as(flow, shared, anomaly, direction, segment.seq);
     }
+    let fate = data(flow, shared, direction, &mut segment, frame, io);
+    go_on(flow, shared, direction, fate, io)
+}
+
+/// Lets go what waited for a segment that was just taken.
+pub(super) fn go_on<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    mut fate: Fate,
+    io: &mut Io<'_, M>,
+) -> Fate {
     let stands_in = |flow: &Flow| flow.closing.as_ref().is_some_and(|closing| closing.stands_in());
-    let mut fate = data(flow, shared, direction, &mut segment, frame, io);
     if fate != Fate::Lives || stands_in(flow) {
         return fate;
     }
@@ -242,12 +255,46 @@ fn in_order<X: Matcher, M: Memory>(
             shared.counters.dropped_no_memory += 1;
             passed = 0;
         } else {
-            let (passage, masked) = judge(flow, shared, direction, &mut frame, segment, forwarded, io);
+            let at = usize::from(segment.payload_start) + forwarded..segment.payload_end();
+            let (passage, masked) = judge(flow, shared, direction, &mut frame, at, io);
             passed = passage.forward.min(new);
             then = passage.next;
             edited |= masked;
         }
     }
+    let judged = Judged { next, start, forwarded, new, passed, then, fin, edited };
+    send_on(flow, shared, direction, segment, frame, judged, io)
+}
+
+/// What is known of octets that stand at their place, when the dialogue has seen those that are new.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// The first offset that had not been forwarded.
+    pub next: StreamOffset,
+    /// Where the first octet of the segment stands.
+    pub start: StreamOffset,
+    /// Octets that were forwarded before.
+    pub forwarded: usize,
+    /// Octets after those, and how many of them may leave.
+    pub new: usize,
+    pub passed: usize,
+    pub then: Next,
+    /// A FIN stands behind them.
+    pub fin: bool,
+    /// The frame was changed: its checksums are wrong.
+    pub edited: bool,
+}
+
+/// Lets a segment leave as far as it may, and does what the dialogue has said.
+pub(super) fn send_on<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    segment: &mut Segment,
+    mut frame: Frame,
+    Judged { next, start, forwarded, new, passed, then, mut fin, mut edited }: Judged,
+    io: &mut Io<'_, M>,
+) -> Fate {
     if forwarded > 0 {
         let payload = payload(io.pool.bytes_mut(&mut frame), segment);
         let stream = &flow.streams[direction.index()];
@@ -361,18 +408,18 @@ fn payload_mut<'a, M: Memory>(io: &'a mut Io<'_, M>, frame: &mut Frame, segment:
     &mut bytes[usize::from(segment.payload_start)..][..usize::from(segment.payload_len)]
 }
 
-/// Gives new octets to the dialogue, if the session has one. Says, too, whether it overwrote any.
-fn judge<X: Matcher, M: Memory>(
+/// Gives new octets, which stand `at` in the frame, to the dialogue, if the session has one. Says, too, whether it overwrote any.
+#[inline]
+pub(super) fn judge<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     direction: Direction,
     frame: &mut Frame,
-    segment: &Segment,
-    forwarded: usize,
+    at: Range<usize>,
     io: &mut Io<'_, M>,
 ) -> (Passage, bool) {
     let now = io.now;
-    let bytes = &mut payload_mut(io, frame, segment)[forwarded..];
+    let bytes = &mut io.pool.bytes_mut(frame)[at];
     let Some(dialogue) = &mut flow.dialogue else {
         return (Passage { forward: bytes.len(), next: Next::Go }, false);
     };

@@ -1,7 +1,7 @@
 //! The first half of [`super::parse`]: where a TCP segment stands in its frame and between whom it is, before anything of it is
 //! believed.
 
-use super::{Checksums, Endpoint, Network, TCP, Vlan, ethernet, headers, ipv4, u16_at};
+use super::{Checksums, Endpoint, Network, TCP, Vlan, ethernet, headers, ipv4, pseudo_header, u16_at};
 
 /// A whole TCP segment of which only the headers in front of TCP's were read, and its ports. Offsets are from the frame's
 /// first octet.
@@ -69,6 +69,15 @@ impl Outline {
     #[inline]
     pub fn tcp<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
         frame.get(usize::from(self.tcp_start)..usize::from(self.end)).unwrap_or_default()
+    }
+
+    /// Whether the segment's TCP checksum is right.
+    #[must_use]
+    #[inline]
+    pub fn is_sound(&self, frame: &[u8]) -> bool {
+        let packet = frame.get(usize::from(self.ip_start)..).unwrap_or_default();
+        let octets = self.tcp(frame);
+        pseudo_header(packet, self.is_v6, octets.len()).with(octets).is_valid()
     }
 }
 
