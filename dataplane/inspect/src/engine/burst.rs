@@ -44,8 +44,15 @@ impl<X: Matcher> Engine<X> {
         out: &mut Vec<(PortId, Sealed)>,
     ) {
         let (mut arrivals, mut received) = core::mem::take(&mut self.arrivals);
+        let queued = out.len();
         for (ingress, frame) in frames {
-            arrivals.push(Arrival { ingress, tcp: self.known(pool.bytes(&frame)) });
+            let bytes = pool.bytes(&frame);
+            self.shared.counters.received(ingress, bytes.len());
+            // Two calls: what makes a plain one's key and hash need not look whether it is one of IPv4.
+            match wire::plain_outline(bytes, self.shared.checksums()) {
+                Some(outline) => arrivals.push(Arrival { ingress, tcp: Some(self.known(outline)) }),
+                None => arrivals.push(self.odd(ingress, bytes)),
+            }
             received.push(frame);
         }
         if arrivals.len() > 1 {
@@ -53,11 +60,12 @@ impl<X: Matcher> Engine<X> {
             self.table.warm(hashes, |flow| flow.warm());
         }
         for (arrival, frame) in arrivals.iter().zip(received.drain(..)) {
-            self.arrive(now, arrival, frame, pool, out);
+            self.arrive(arrival, frame, &mut Io { now, pool, out });
         }
         arrivals.clear();
         self.arrivals = (arrivals, received);
         self.shared.settle_carried(now);
+        self.shared.sent(&out[queued..]);
     }
 
     /// Takes one received frame: a burst of one.
@@ -69,35 +77,27 @@ impl<X: Matcher> Engine<X> {
         pool: &mut Pool<M>,
         out: &mut Vec<(PortId, Sealed)>,
     ) {
-        let arrival = Arrival { ingress, tcp: self.known(pool.bytes(&frame)) };
-        self.arrive(now, &arrival, frame, pool, out);
-        self.shared.settle_carried(now);
+        self.receive_burst(now, core::iter::once((ingress, frame)), pool, out);
     }
 
     #[inline]
-    fn known(&self, frame: &[u8]) -> Option<Known> {
-        let outline = wire::outline(frame, self.shared.checksums())?;
+    fn known(&self, outline: Outline) -> Known {
         let (key, is_from_low) = FlowKey::of(outline.vlan, outline.addresses, outline.ports);
-        Some(Known { outline, key, hash: self.table.hash(&key), is_from_low })
+        Known { outline, key, hash: self.table.hash(&key), is_from_low }
     }
 
-    fn arrive<M: Memory>(
-        &mut self,
-        now: Instant,
-        arrival: &Arrival,
-        frame: Frame,
-        pool: &mut Pool<M>,
-        out: &mut Vec<(PortId, Sealed)>,
-    ) {
-        let mut io = Io { now, pool, out };
-        let queued = io.out.len();
-        self.shared.counters.received(arrival.ingress, frame.len());
+    /// Takes a frame apart that is not plain.
+    #[inline(never)]
+    fn odd(&self, ingress: PortId, frame: &[u8]) -> Arrival {
+        let outline = wire::outline(frame, self.shared.checksums());
+        Arrival { ingress, tcp: outline.map(|outline| self.known(outline)) }
+    }
+
+    #[inline]
+    fn arrive<M: Memory>(&mut self, arrival: &Arrival, frame: Frame, io: &mut Io<'_, M>) {
         match &arrival.tcp {
-            Some(known) => self.known_segment(arrival.ingress, known, frame, &mut io),
-            None => self.other(arrival.ingress, frame, &mut io),
-        }
-        for (egress, sealed) in &io.out[queued..] {
-            self.shared.counters.transmitted(*egress, sealed.len());
+            Some(known) => self.known_segment(arrival.ingress, known, frame, io),
+            None => self.other(arrival.ingress, frame, io),
         }
     }
 

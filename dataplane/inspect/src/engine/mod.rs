@@ -17,6 +17,7 @@
 //! | `plain` | the way of plain segments of sessions that are read |
 //! | [`control`] | SYN and RST of a connection |
 //! | [`segment`] | its other segments that are not plain: what left before, what is new, what the dialogue says of it |
+//! | `depart` | octets that the dialogue is given, and what it says of them |
 //! | [`normalize`] | what a single segment may look like |
 //! | [`order`] | segments that wait for octets in front of them |
 //! | `repair` | what waited here and was lost behind the gateway |
@@ -32,6 +33,7 @@ mod burst;
 pub mod close;
 mod config;
 pub mod control;
+mod depart;
 pub mod dialogue;
 pub mod due;
 mod exchange;
@@ -359,6 +361,13 @@ impl<X> Shared<X> {
             stores: &mut self.stores,
             journal: &mut self.journal,
             counters: &mut self.counters,
+        }
+    }
+
+    /// Counts frames handed to ports.
+    pub fn sent(&mut self, frames: &[(PortId, Sealed)]) {
+        for (egress, sealed) in frames {
+            self.counters.transmitted(*egress, sealed.len());
         }
     }
 

@@ -6,11 +6,12 @@
 //! ([`super::segment`]), checksum and timestamps included: whatever does not, takes the long way and is judged there, since nothing has changed until then.
 //! What the dialogue says beside "more" is done there, too.
 
+use super::depart::{Judged, judge, send_on};
 use super::dialogue::Next;
 use super::flow::{Flow, Stage};
 use super::lane::Plain;
 use super::normalize::check_timestamps;
-use super::segment::{Judged, go_on, judge, send_on};
+use super::segment::go_on;
 use super::{Earlier, Fate, Io, Shared};
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
@@ -20,7 +21,7 @@ use crate::wire::{self, Checksums, Outline, tcp};
 
 /// Lets a segment leave if it is plain; gives it back if not, and nothing has changed. If the dialogue has said more than that it
 /// may leave, the connection may have changed: how it was before, and whether it goes on.
-#[inline]
+#[inline(never)]
 pub(super) fn follow<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,

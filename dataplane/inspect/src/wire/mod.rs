@@ -15,7 +15,7 @@ mod outline;
 mod segment;
 pub mod tcp;
 
-pub use outline::{Outline, outline};
+pub use outline::{Outline, outline, plain_outline};
 pub use segment::{Flags, Options, Sack, SackBlock, Segment, Timestamps};
 
 use core::net::{IpAddr, Ipv6Addr};
