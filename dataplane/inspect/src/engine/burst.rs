@@ -1,12 +1,13 @@
 //! Frames as they were received: taken apart, then handed on in their order.
 //!
 //! A frame mostly waits for memory: its own headers, which the port's [`Pool::warm`] brings in, and the state of its connection,
-//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection, and a little of the state of each
-//! connection is read, one after the other without looking at it: the processor waits for many at once. Only then is each frame
-//! judged. What one frame does to a connection that a later one of the burst belongs to, that one sees.
+//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection,
+//! and a little of the state of each connection is read, one after the other without looking at it: the processor waits for many
+//! at once. Only then is each frame judged. What one frame does to a connection that a later one of the burst belongs to, that
+//! one sees.
 
 use super::flow::Lane;
-use super::{Engine, Io, lane, plain};
+use super::{Engine, Io, lane, order, plain};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
@@ -64,7 +65,7 @@ impl<X: Matcher> Engine<X> {
         }
         arrivals.clear();
         self.arrivals = (arrivals, received);
-        self.shared.settle_carried(now);
+        self.finish(&mut Io { now, pool, out });
         self.shared.sent(&out[queued..]);
     }
 
@@ -78,6 +79,16 @@ impl<X: Matcher> Engine<X> {
         out: &mut Vec<(PortId, Sealed)>,
     ) {
         self.receive_burst(now, core::iter::once((ingress, frame)), pool, out);
+    }
+
+    /// What a burst's frames have left to be done once for all of them.
+    fn finish<M: Memory>(&mut self, io: &mut Io<'_, M>) {
+        self.shared.settle_carried(io.now);
+        for (index, direction) in self.owing.drain(..) {
+            if let Some(flow) = self.table.get_mut(index) {
+                order::settle(flow, &mut self.shared, direction, io);
+            }
+        }
     }
 
     #[inline]

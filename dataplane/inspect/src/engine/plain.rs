@@ -100,7 +100,7 @@ fn conclude<X: Matcher, M: Memory>(
     judged: Judged,
     io: &mut Io<'_, M>,
 ) -> (Earlier, Fate) {
-    let earlier = Earlier::of(flow);
+    let earlier = Earlier::of(flow, direction);
     // Its headers were read once; the checksum may be wrong by now, since octets were overwritten.
     let Ok(mut segment) = wire::segment(io.pool.bytes(&frame), outline, Checksums::Trust) else {
         return (earlier, Fate::Lives);
