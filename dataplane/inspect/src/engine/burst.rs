@@ -9,7 +9,7 @@
 use core::cell::Cell;
 
 use super::flow::Lane;
-use super::{Engine, Io, lane, order};
+use super::{Engine, Io, lane, order, plain};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
@@ -55,8 +55,15 @@ impl<X: Matcher> Engine<X> {
         out: &mut Vec<(PortId, Sealed)>,
     ) {
         let (mut arrivals, mut received) = core::mem::take(&mut self.arrivals);
+        let queued = out.len();
         for (ingress, frame) in frames {
-            arrivals.push(Arrival::new(ingress, self.known(pool.bytes(&frame))));
+            let bytes = pool.bytes(&frame);
+            self.shared.counters.received(ingress, bytes.len());
+            // Two calls: what makes a plain one's key and hash need not look whether it is one of IPv4.
+            match wire::plain_outline(bytes, self.shared.checksums()) {
+                Some(outline) => arrivals.push(Arrival::new(ingress, Some(self.known(outline)))),
+                None => arrivals.push(self.odd(ingress, bytes)),
+            }
             received.push(frame);
         }
         if arrivals.len() > 1 {
@@ -75,12 +82,13 @@ impl<X: Matcher> Engine<X> {
             {
                 pool.prefetch(octets);
             }
-            self.arrive(now, arrival, frame, pool, out);
+            self.arrive(arrival, frame, &mut Io { now, pool, out });
         }
         drop(frames);
         arrivals.clear();
         self.arrivals = (arrivals, received);
-        self.finish(now, pool, out);
+        self.finish(&mut Io { now, pool, out });
+        self.shared.sent(&out[queued..]);
     }
 
     /// Takes one received frame: a burst of one.
@@ -92,50 +100,37 @@ impl<X: Matcher> Engine<X> {
         pool: &mut Pool<M>,
         out: &mut Vec<(PortId, Sealed)>,
     ) {
-        let arrival = Arrival::new(ingress, self.known(pool.bytes(&frame)));
-        self.arrive(now, &arrival, frame, pool, out);
-        self.finish(now, pool, out);
+        self.receive_burst(now, core::iter::once((ingress, frame)), pool, out);
     }
 
     /// What a burst's frames have left to be done once for all of them.
-    fn finish<M: Memory>(&mut self, now: Instant, pool: &mut Pool<M>, out: &mut Vec<(PortId, Sealed)>) {
-        self.shared.settle_carried(now);
-        let mut io = Io { now, pool, out };
-        let queued = io.out.len();
+    fn finish<M: Memory>(&mut self, io: &mut Io<'_, M>) {
+        self.shared.settle_carried(io.now);
         for (index, direction) in self.owing.drain(..) {
             if let Some(flow) = self.table.get_mut(index) {
-                order::settle(flow, &mut self.shared, direction, &mut io);
+                order::settle(flow, &mut self.shared, direction, io);
             }
-        }
-        for (egress, sealed) in &io.out[queued..] {
-            self.shared.counters.transmitted(*egress, sealed.len());
         }
     }
 
     #[inline]
-    fn known(&self, frame: &[u8]) -> Option<Known> {
-        let outline = wire::outline(frame, self.shared.checksums())?;
+    fn known(&self, outline: Outline) -> Known {
         let (key, is_from_low) = FlowKey::of(outline.vlan, outline.addresses, outline.ports);
-        Some(Known { outline, key, hash: self.table.hash(&key), is_from_low })
+        Known { outline, key, hash: self.table.hash(&key), is_from_low }
     }
 
-    fn arrive<M: Memory>(
-        &mut self,
-        now: Instant,
-        arrival: &Arrival,
-        frame: Frame,
-        pool: &mut Pool<M>,
-        out: &mut Vec<(PortId, Sealed)>,
-    ) {
-        let mut io = Io { now, pool, out };
-        let queued = io.out.len();
-        self.shared.counters.received(arrival.ingress, frame.len());
+    /// Takes a frame apart that is not plain.
+    #[inline(never)]
+    fn odd(&self, ingress: PortId, frame: &[u8]) -> Arrival {
+        let outline = wire::outline(frame, self.shared.checksums());
+        Arrival::new(ingress, outline.map(|outline| self.known(outline)))
+    }
+
+    #[inline]
+    fn arrive<M: Memory>(&mut self, arrival: &Arrival, frame: Frame, io: &mut Io<'_, M>) {
         match &arrival.tcp {
-            Some(known) => self.known_segment(arrival.ingress, known, frame, &mut io),
-            None => self.other(arrival.ingress, frame, &mut io),
-        }
-        for (egress, sealed) in &io.out[queued..] {
-            self.shared.counters.transmitted(*egress, sealed.len());
+            Some(known) => self.known_segment(arrival.ingress, known, frame, io),
+            None => self.other(arrival.ingress, frame, io),
         }
     }
 
@@ -147,12 +142,19 @@ impl<X: Matcher> Engine<X> {
         io: &mut Io<'_, M>,
     ) {
         let index = self.table.lookup_hashed(known.hash, &known.key);
-        if let Some(flow) = index.and_then(|index| self.table.get_mut(index))
+        if let Some(index) = index
+            && let Some(flow) = self.table.get_mut(index)
             && flow.lane != Lane::Closed
         {
             let seen = (&known.outline, known.is_from_low);
-            match lane::carry(flow, &mut self.shared, ingress, seen, frame, io) {
-                Ok(()) => return,
+            let shared = &mut self.shared;
+            let taken = match flow.lane {
+                Lane::Read => plain::follow(flow, shared, ingress, seen, frame, io),
+                _ => lane::carry(flow, shared, ingress, seen, frame, io).map(|()| None),
+            };
+            match taken {
+                Ok(None) => return,
+                Ok(Some((earlier, fate))) => return self.follow_up(index, earlier, fate, io.now),
                 Err(back) => frame = back,
             }
         }

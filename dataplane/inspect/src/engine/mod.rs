@@ -14,8 +14,10 @@
 //! | [`pickup`] | sessions that began before the gateway did |
 //! | [`pressure`] | who makes room when the flow table is full |
 //! | `lane` | the short way of frames whose octets are nobody's business |
+//! | `plain` | the way of plain segments of sessions that are read |
 //! | [`control`] | SYN and RST of a connection |
-//! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
+//! | [`segment`] | its other segments that are not plain: what left before, what is new, what the dialogue says of it |
+//! | `depart` | octets that the dialogue is given, and what it says of them |
 //! | [`normalize`] | what a single segment may look like |
 //! | [`order`] | segments that wait for octets in front of them |
 //! | `repair` | what waited here and was lost behind the gateway |
@@ -31,6 +33,7 @@ mod burst;
 pub mod close;
 mod config;
 pub mod control;
+mod depart;
 pub mod dialogue;
 pub mod due;
 mod exchange;
@@ -46,6 +49,7 @@ pub mod open;
 pub mod order;
 pub mod path;
 pub mod pickup;
+mod plain;
 pub mod pressure;
 mod rate;
 mod repair;
@@ -219,22 +223,27 @@ impl<X: Matcher> Engine<X> {
             return;
         }
         self.shared.journal.subject(io.now, Some(flow.tag));
-        let due = flow.due();
-        let (stage, carried) = (flow.stage, flow.totals.octets());
+        let earlier = Earlier::of(flow, direction);
         let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
-        self.shared.level_changed(flow, flow.totals.octets() - carried, io.now);
+        self.follow_up(index, earlier, fate, io.now);
+    }
+
+    /// Brings up to date what depends on a connection's state, which a segment may have changed.
+    fn follow_up(&mut self, index: FlowIndex, earlier: Earlier, fate: Fate, now: Instant) {
+        let Some(flow) = self.table.get_mut(index) else { return };
+        self.shared.level_changed(flow, flow.totals.octets() - earlier.carried, now);
         match fate {
-            Fate::Ends(reason) => self.remove(index, reason, io.now),
+            Fate::Ends(reason) => self.remove(index, reason, now),
             Fate::Lives => {
                 if core::mem::take(&mut self.shared.owes) {
-                    self.owing.push((index, direction));
+                    self.owing.push((index, earlier.direction));
                 }
                 flow.lane = lane::lane(flow, self.shared.config.uninspected);
-                let due_changed = due != flow.due();
-                if stage.is_half_open() && !flow.stage.is_half_open() {
+                let due_changed = earlier.due != flow.due();
+                if earlier.stage.is_half_open() && !flow.stage.is_half_open() {
                     let tag = flow.tag;
                     self.shared.counters.flows_half_open -= 1;
-                    self.settled(index, &tag, io.now);
+                    self.settled(index, &tag, now);
                 }
                 if due_changed {
                     self.schedule(index);
@@ -335,6 +344,22 @@ fn begins_anew(flow: &Flow, direction: Direction, syn: &Segment) -> Option<EndRe
     }
 }
 
+/// What a connection was like before a segment, as far as something else depends on it.
+#[derive(Debug)]
+pub(crate) struct Earlier {
+    due: (Stage, bool, Option<Instant>),
+    stage: Stage,
+    carried: u64,
+    /// The segment's.
+    direction: Direction,
+}
+
+impl Earlier {
+    fn of(flow: &Flow, direction: Direction) -> Self {
+        Self { due: flow.due(), stage: flow.stage, carried: flow.totals.octets(), direction }
+    }
+}
+
 /// Whether a connection goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -359,6 +384,13 @@ impl<X> Shared<X> {
             stores: &mut self.stores,
             journal: &mut self.journal,
             counters: &mut self.counters,
+        }
+    }
+
+    /// Counts frames handed to ports.
+    pub fn sent(&mut self, frames: &[(PortId, Sealed)]) {
+        for (egress, sealed) in frames {
+            self.counters.transmitted(*egress, sealed.len());
         }
     }
 

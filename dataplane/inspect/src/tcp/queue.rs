@@ -212,7 +212,7 @@ impl Queues {
     pub fn let_go(&mut self) -> usize {
         let count = self.held.len();
         self.held.clear();
-        (self.blocks, self.owed) = (Blocks::default(), Owed::default());
+        (self.blocks.count, self.blocks.news, self.owed) = (0, 0, Owed::default());
         count
     }
 }
