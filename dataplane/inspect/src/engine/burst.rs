@@ -1,12 +1,15 @@
 //! Frames as they were received: taken apart, then handed on in their order.
 //!
 //! A frame mostly waits for memory: its own headers, which the port's [`Pool::warm`] brings in, and the state of its connection,
-//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection, and a little of the state of each
-//! connection is read, one after the other without looking at it: the processor waits for many at once. Only then is each frame
-//! judged. What one frame does to a connection that a later one of the burst belongs to, that one sees.
+//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection,
+//! and a little of the state of each connection is read, one after the other without looking at it: the processor waits for many
+//! at once. Only then is each frame judged, while the octets of the next one come. What one frame does to a connection that a
+//! later one of the burst belongs to, that one sees.
+
+use core::cell::Cell;
 
 use super::flow::Lane;
-use super::{Engine, Io, lane};
+use super::{Engine, Io, lane, order};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
@@ -22,6 +25,14 @@ pub(super) struct Arrival {
     ingress: PortId,
     /// Where it stands and which connection it is of, if it is a whole TCP segment; what else it is, is found out later.
     tcp: Option<Known>,
+    /// Whether its octets will probably be read: mostly those of a connection that is not inspected are not.
+    is_read: Cell<bool>,
+}
+
+impl Arrival {
+    fn new(ingress: PortId, tcp: Option<Known>) -> Self {
+        Self { ingress, tcp, is_read: Cell::new(true) }
+    }
 }
 
 /// A TCP segment of which the connection is known and nothing else yet.
@@ -45,19 +56,31 @@ impl<X: Matcher> Engine<X> {
     ) {
         let (mut arrivals, mut received) = core::mem::take(&mut self.arrivals);
         for (ingress, frame) in frames {
-            arrivals.push(Arrival { ingress, tcp: self.known(pool.bytes(&frame)) });
+            arrivals.push(Arrival::new(ingress, self.known(pool.bytes(&frame))));
             received.push(frame);
         }
         if arrivals.len() > 1 {
-            let hashes = || arrivals.iter().filter_map(|arrival| Some(arrival.tcp.as_ref()?.hash));
-            self.table.warm(hashes, |flow| flow.warm());
+            let hashes = || arrivals.iter().filter_map(|arrival| Some((arrival.tcp.as_ref()?.hash, arrival)));
+            self.table.warm(hashes, |flow, arrival| {
+                arrival.is_read.set(!matches!(flow.lane, Lane::Numbered | Lane::Unnumbered));
+                flow.warm()
+            });
         }
-        for (arrival, frame) in arrivals.iter().zip(received.drain(..)) {
+        let mut coming = arrivals.iter().skip(1);
+        let mut frames = received.drain(..);
+        for arrival in &arrivals {
+            let Some(frame) = frames.next() else { break };
+            if let (Some(next), Some(octets)) = (coming.next(), frames.as_slice().first())
+                && next.is_read.get()
+            {
+                pool.prefetch(octets);
+            }
             self.arrive(now, arrival, frame, pool, out);
         }
+        drop(frames);
         arrivals.clear();
         self.arrivals = (arrivals, received);
-        self.shared.settle_carried(now);
+        self.finish(now, pool, out);
     }
 
     /// Takes one received frame: a burst of one.
@@ -69,9 +92,24 @@ impl<X: Matcher> Engine<X> {
         pool: &mut Pool<M>,
         out: &mut Vec<(PortId, Sealed)>,
     ) {
-        let arrival = Arrival { ingress, tcp: self.known(pool.bytes(&frame)) };
+        let arrival = Arrival::new(ingress, self.known(pool.bytes(&frame)));
         self.arrive(now, &arrival, frame, pool, out);
+        self.finish(now, pool, out);
+    }
+
+    /// What a burst's frames have left to be done once for all of them.
+    fn finish<M: Memory>(&mut self, now: Instant, pool: &mut Pool<M>, out: &mut Vec<(PortId, Sealed)>) {
         self.shared.settle_carried(now);
+        let mut io = Io { now, pool, out };
+        let queued = io.out.len();
+        for (index, direction) in self.owing.drain(..) {
+            if let Some(flow) = self.table.get_mut(index) {
+                order::settle(flow, &mut self.shared, direction, &mut io);
+            }
+        }
+        for (egress, sealed) in &io.out[queued..] {
+            self.shared.counters.transmitted(*egress, sealed.len());
+        }
     }
 
     #[inline]

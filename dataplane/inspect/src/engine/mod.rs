@@ -95,6 +95,8 @@ pub struct Engine<X> {
     next_id: u64,
     /// Empty between two calls.
     arrivals: (Vec<Arrival>, Vec<Frame>),
+    /// Streams whose senders are to be told of what waits; empty between two calls.
+    owing: Vec<(FlowIndex, Direction)>,
     shared: Shared<X>,
 }
 
@@ -117,6 +119,8 @@ pub(crate) struct Shared<X> {
     /// Most that ever waited at once, and most that ever waited in one stream.
     pub held_most: usize,
     pub held_longest: usize,
+    /// The sender of a segment is to be told of what waits when the burst is over.
+    pub owes: bool,
     /// Octets to be sent again, on their way from one frame to another.
     pub scratch: Vec<u8>,
 }
@@ -161,6 +165,7 @@ impl<X: Matcher> Engine<X> {
             identification: u16::from_ne_bytes([config.hash_key[0], config.hash_key[1]]),
             next_id: config.flow_id_start,
             arrivals: (Vec::with_capacity(burst::USUAL), Vec::with_capacity(burst::USUAL)),
+            owing: Vec::with_capacity(burst::USUAL),
             shared: Shared {
                 refusing: false,
                 generations: vec![generation],
@@ -173,6 +178,7 @@ impl<X: Matcher> Engine<X> {
                 held_count: 0,
                 held_most: 0,
                 held_longest: 0,
+                owes: false,
                 scratch: Vec::with_capacity(4096),
             },
         }
@@ -223,6 +229,9 @@ impl<X: Matcher> Engine<X> {
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, io.now),
             Fate::Lives => {
+                if core::mem::take(&mut self.shared.owes) {
+                    self.owing.push((index, direction));
+                }
                 flow.lane = lane::lane(flow, self.shared.config.uninspected);
                 let due_changed = due != flow.due();
                 if stage.is_half_open() && !flow.stage.is_half_open() {
