@@ -1,35 +1,10 @@
-//! Compiles the XDP program. Needs `clang`, no headers and no network.
+//! Compiles the XDP program.
 
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-use std::{env, io};
+use std::process::ExitCode;
 
-const SOURCE: &str = "xdp/postern.bpf.c";
+#[path = "xdp/compile.rs"]
+mod compile;
 
 fn main() -> ExitCode {
-    println!("cargo::rerun-if-changed={SOURCE}");
-    println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=CLANG");
-    let Some(out) = env::var_os("OUT_DIR").map(PathBuf::from) else {
-        println!("cargo::error=OUT_DIR is not set: run this by cargo");
-        return ExitCode::FAILURE;
-    };
-    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
-    // `-mcpu=v3`: 32-bit comparisons, Linux 5.1 and later; AF_XDP as we use it needs a later one anyway.
-    let status = Command::new(&clang)
-        .args(["-target", "bpf", "-mcpu=v3", "-O2", "-Wall", "-Wextra", "-Werror", "-c", SOURCE, "-o"])
-        .arg(out.join("postern.bpf.o"))
-        .status();
-    match status {
-        Ok(status) if status.success() => return ExitCode::SUCCESS,
-        Ok(status) => println!(
-            "cargo::error=`{clang}` did not compile {SOURCE} ({status}); clang 11 or later is needed"
-        ),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => println!(
-            "cargo::error=`{clang}` was not found; it compiles the XDP program ({SOURCE}). \
-             Debian and Ubuntu: apt-get install clang. Or set CLANG to its path."
-        ),
-        Err(error) => println!("cargo::error=`{clang}` could not be started: {error}"),
-    }
-    ExitCode::FAILURE
+    compile::compile("xdp/postern.bpf.c", "xdp", "postern.bpf.o")
 }

@@ -5,37 +5,10 @@
  * interface. Connections take turns by source port; the sequence number of each goes on by the length of its payload. The
  * payload begins with the complement of both numbers, so that the checksum, a sum of ones' complements, stays right.
  *
- * The layout of `struct state` is known to `bench/src/frames.rs`. No header file is included: see dataplane/xdp.
+ * The layout of `struct state` is known to `bench/src/frames.rs`. What the kernel gives is declared in dataplane/xdp/kernel.h.
  */
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-#define SECTION(name) __attribute__((section(name), used))
-
-struct xdp_md {
-	u32 data;
-	u32 data_end;
-	u32 data_meta;
-	u32 ingress_ifindex;
-	u32 rx_queue_index;
-	u32 egress_ifindex;
-};
-
-enum { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX };
-enum { MAP_ARRAY = 2 };
-
-struct map {
-	u32 type;
-	u32 key_size;
-	u32 value_size;
-	u32 max_entries;
-	u32 flags;
-};
-
-static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
+#include "kernel.h"
 
 struct state {
 	u32 made;		/* frames, of all calls */

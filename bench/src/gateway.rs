@@ -94,12 +94,12 @@ pub struct Gateway {
     ports: [MemoryPort; 2],
     far: [FarEnd; 2],
     pool: Pool<VecMemory>,
-    received: Vec<Frame>,
+    /// Of each port, what a burst has of it.
+    received: [Vec<Frame>; 2],
     burst: Vec<(PortId, Frame)>,
     out: Vec<(PortId, Sealed)>,
-    /// Which port the frames that were put in come to: so many in a row.
-    runs: VecDeque<(PortId, usize)>,
-    waiting: usize,
+    /// Which port each frame that was put in comes to.
+    order: VecDeque<PortId>,
     meter: Meter,
 }
 
@@ -112,11 +112,10 @@ impl Gateway {
             ports: [a, b],
             far: [far_a, far_b],
             pool: VecMemory::pool(chunk_count, chunk_len),
-            received: Vec::with_capacity(BURST),
+            received: [Vec::with_capacity(BURST), Vec::with_capacity(BURST)],
             burst: Vec::with_capacity(BURST),
             out: Vec::with_capacity(BURST * 4),
-            runs: VecDeque::with_capacity(chunk_count),
-            waiting: 0,
+            order: VecDeque::with_capacity(chunk_count),
             meter,
         }
     }
@@ -136,11 +135,7 @@ impl Gateway {
         if self.pool.free_count() <= RESERVE || !self.far[port.index()].push(&mut self.pool, frame) {
             return false;
         }
-        match self.runs.back_mut() {
-            Some((last, count)) if *last == port => *count += 1,
-            _ => self.runs.push_back((port, 1)),
-        }
-        self.waiting += 1;
+        self.order.push_back(port);
         true
     }
 
@@ -181,7 +176,7 @@ impl Gateway {
         let Subject { engine, now: clock, .. } = subject;
         let before = (self.meter)();
         watch.time(|| {
-            while self.waiting > 0 {
+            while !self.order.is_empty() {
                 let now = Instant::from_nanos(*clock);
                 let count = self.receive(|burst, pool, out| engine.receive_burst(now, burst, pool, out))?;
                 engine.tick(now, &mut self.pool, &mut self.out);
@@ -207,7 +202,7 @@ impl Gateway {
         mut look: impl FnMut(&[u8]),
     ) -> Result<(), String> {
         watch.time(|| {
-            while self.waiting > 0 {
+            while !self.order.is_empty() {
                 self.receive(|burst, pool, out| {
                     for (port, frame) in burst {
                         look(pool.bytes(&frame));
@@ -220,30 +215,27 @@ impl Gateway {
         })
     }
 
-    /// Hands a burst to `handle`; how many frames there were. As a worker's, but in the order in which the frames were put in,
-    /// whichever port they come by.
+    /// Hands a burst to `handle`; how many frames there were. Received as a worker does it, from one port after the other, but handed
+    /// on in the order in which the frames were put in, whichever port they come by.
     fn receive(
         &mut self,
         mut handle: impl FnMut(vec::Drain<'_, (PortId, Frame)>, &mut Pool<VecMemory>, &mut Vec<(PortId, Sealed)>),
     ) -> Result<usize, String> {
-        let Self { ports, pool, received, burst, out, runs, .. } = self;
-        let mut count = 0;
-        while count < BURST
-            && let Some((port, left)) = runs.front_mut()
-        {
-            let limit = (*left).min(BURST - count);
-            let got =
-                ports[port.index()].receive(pool, received, limit).map_err(|error| error.to_string())?;
-            pool.warm(received);
-            burst.extend(received.drain(..).map(|frame| (*port, frame)));
-            count += got;
-            *left -= got;
-            if *left == 0 {
-                runs.pop_front();
+        let Self { ports, pool, received, burst, out, order, .. } = self;
+        let count = order.len().min(BURST);
+        let from_b = order.range(..count).map(|port| port.index()).sum::<usize>();
+        for ((port, into), limit) in ports.iter_mut().zip(&mut *received).zip([count - from_b, from_b]) {
+            let got = port.receive(pool, into, limit).map_err(|error| error.to_string())?;
+            if got != limit {
+                return Err(format!("a memory port gave {got} frames of {limit}"));
             }
+            pool.warm(into);
         }
+        let [from_a, from_b] = received;
+        let mut received = [from_a.drain(..), from_b.drain(..)];
+        burst.extend(order.drain(..count).filter_map(|port| Some((port, received[port.index()].next()?))));
+        drop(received);
         handle(burst.drain(..), pool, out);
-        self.waiting -= count;
         Ok(count)
     }
 

@@ -38,8 +38,8 @@ pub fn run(scale: Scale, only: Option<&str>, rounds: Option<u32>) -> Result<Vec<
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut command = Command::new(root.join("deploy/python"));
     command.arg(root.join("bench/network/loss.py"));
-    let rounds = rounds.unwrap_or(if scale.is_quick { 3 } else { 9 });
-    command.args(["--rounds", &rounds.to_string()]);
+    let (megabytes, usual) = if scale.is_quick { (8, 3) } else { (32, 7) };
+    command.args(["--megabytes", &megabytes.to_string(), "--rounds", &rounds.unwrap_or(usual).to_string()]);
     if let Some(only) = only {
         command.args(["--only", only]);
     }

@@ -9,20 +9,15 @@
  * One rule governs everything that is not plain: where anything is inspected ("guarded"), a frame that a receiver
  * could read as an inspected segment but this program cannot is dropped, never bridged.
  *
- * No header file is included, so that a compiler is all it takes. What is declared here is the kernel's ABI
- * (include/uapi/linux/bpf.h). The layouts shared with the loader are `struct settings`, `struct policy` and
- * `enum fate`; `dataplane/src/port/xdp/program.rs` has the other half of each.
+ * No header of the system is included: what the kernel gives is declared in kernel.h. The layouts shared with the loader are
+ * `struct settings`, `struct policy` and `enum fate`; `dataplane/src/port/xdp/program.rs` has the other half of each.
  *
  * Context fields are read into locals at once: the verifier refuses a context pointer that was moved ("dereference of
  * modified ctx ptr"), which is what a compiler makes of a second access.
  */
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "kernel.h"
 
-#define SECTION(name) __attribute__((section(name), used))
 #define INLINE static __attribute__((always_inline)) inline
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -30,32 +25,6 @@ typedef unsigned long long u64;
 #else
 #define HOST16(x) (x)
 #endif
-
-/* --- the kernel's side ------------------------------------------------------------------------------------- */
-
-struct xdp_md {
-	u32 data;
-	u32 data_end;
-	u32 data_meta;
-	u32 ingress_ifindex;
-	u32 rx_queue_index;
-	u32 egress_ifindex;
-};
-
-enum { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
-
-enum { MAP_ARRAY = 2, MAP_PERCPU_ARRAY = 6, MAP_DEVMAP = 14, MAP_XSKMAP = 17 };
-
-struct map {
-	u32 type;
-	u32 key_size;
-	u32 value_size;
-	u32 max_entries;
-	u32 flags;
-};
-
-static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
-static long (*const redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 
 /* --- shared with the loader -------------------------------------------------------------------------------- */
 

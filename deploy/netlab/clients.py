@@ -46,7 +46,11 @@ class Step:
         if source_port:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.socket.bind(("::" if family == socket.AF_INET6 else "", source_port))
-        self.socket.connect((server, port))
+        try:
+            self.socket.connect((server, port))
+        except OSError as error:
+            error.add_note(f"from {self.socket.getsockname()[:2]} to {(server, port)}")
+            raise
         self.name = self.socket.getsockname()[:2]
         self._buffer = b""
         #: None, "closed" (the peer sent FIN) or "reset".

@@ -6,6 +6,7 @@ marked `decides` are skipped: what is left shows that ends and harness work.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -39,6 +40,15 @@ def pytest_report_header():
     if gateway.kind() == "bridge":
         return "gateway: a kernel bridge (NETLAB_GATEWAY=bridge)"
     return f"gateway: {gateway.binary('postern')} ({gateway.version('postern')})"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test says what the gateway had to say about it."""
+    report = (yield).get_result()
+    house = item.funcargs.get("gate")
+    if report.when == "call" and report.failed and isinstance(house, Gatehouse):
+        report.sections.append(("The gateway", house.last_words()))
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +100,23 @@ class Gatehouse:
                                            name=f"postern-{self.count}", **more).start()
         self.key = key
         return self.current
+
+    def last_words(self):
+        """What it dropped and found odd since its start, its last events, and connections that the server still has."""
+        lines = []
+        try:
+            if self.current is None or gateway.kind() == "bridge":
+                lines.append("there is none")
+            else:
+                metrics = self.current.metrics()
+                lines += [f"{name} {dict(labels)} {amount:g}" for name, labels, amount in metrics.growth(metrics.parse(""))
+                          if any(word in name for word in ("dropped", "lost", "anomal"))]
+                lines += [json.dumps(event) for event in self.current.events.all()[-8:]]
+        except (OSError, ValueError) as error:
+            lines.append(f"it does not answer: {error}")
+        connections = self.network.server.run(["ss", "-Htn", "state", "connected", "exclude", "time-wait"], check=False).stdout
+        lines += connections.splitlines()[:20]
+        return "\n".join(lines)
 
     def clear(self):
         """Takes away what stands there; returns its exit status."""

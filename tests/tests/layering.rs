@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::source::{Source, crate_paths, tokens};
 use support::workspace;
 
-/// Words that every part of the core shares: quantities, reports, counters, and the place that sessions borrow state from.
-const VOCABULARY: &[&str] = &["unit", "event", "counter", "anomaly", "shelf"];
+/// Words that every part of the core shares: quantities, reports, counters, lists of names, and the place that sessions borrow state from.
+const VOCABULARY: &[&str] = &["unit", "event", "counter", "anomaly", "names", "shelf"];
 
 /// What each part of the core may use beside the vocabulary and itself. `wire <- fragment`, `wire <- flow <- tcp` are the layers of
 /// a frame; `smtp`, `mime`, `scan` and `verdict` see bytes and offsets, never a packet nor each other (`CriterionSet` is the one
@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("unit", &[]),
     ("anomaly", &[]),
     ("counter", &[]),
+    ("names", &[]),
     ("shelf", &[]),
     ("event", &["wire::Endpoint"]),
     ("frame", &[]),

@@ -55,6 +55,7 @@ anomalies! {
     BadEcho, "tcp_bad_echo", "An echo of a timestamp that was never sent; dropped.";
     BeyondMss, "tcp_beyond_mss", "More octets than the receiver takes in a segment; cut off.";
     Challenged, "tcp_challenged", "A SYN or RST that its receiver would question (RFC 5961); answered with an acknowledgement in its place.";
+    OlderConnection, "tcp_older_connection", "A server acknowledged an older connection between the same ends instead of a SYN (RFC 9293, 3.5.1); let through bare, so that the client resets that one.";
     UnsolicitedReply, "smtp_unsolicited_reply", "A server reply to no command.";
     MalformedReply, "smtp_malformed_reply", "A server line that is not a reply.";
     ReplyLineTooLong, "smtp_reply_line_too_long", "A server line longer than the limit.";

@@ -75,7 +75,7 @@ counters! {
     dropped_policy: "Frames dropped: no policy lets them through.";
     dropped_state: "Frames dropped: they do not fit their connection.";
     dropped_waiting: "Segments cut or dropped until the peer has answered.";
-    dropped_premature: "Acknowledgements left out: they end within what the sender was told had come out of order.";
+    dropped_premature: "Acknowledgements left out: the gateway has said the same, or they end within what the sender was told had come out of order.";
     dropped_closing: "Frames dropped: their session is being closed.";
     dropped_no_frame: "Frames that could not be made: no free chunk.";
     dropped_no_memory: "Segments cut because what was sent and not acknowledged has reached its limit.";
@@ -86,6 +86,7 @@ counters! {
     untracked_hosts: "Sessions to hosts beyond those whose half-open sessions are counted.";
     retransmitted_segments: "Segments whose octets had been forwarded before.";
     repaired_segments: "Segments sent again by the gateway, because they waited here and were lost behind it.";
+    repairs_given_up: "Receivers that answered to none of these: their own words pass to the sender again.";
     retransmitted_bytes_restored: "Octets of retransmissions overwritten with what was forwarded first.";
     copied_bytes: "Remembered octets copied out of their frames because frames were short.";
     out_of_order_segments: "Segments that arrived before octets that precede them.";

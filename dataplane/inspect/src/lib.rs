@@ -14,6 +14,7 @@ pub mod flow;
 pub mod fragment;
 pub mod frame;
 pub mod mime;
+pub mod names;
 pub mod rewrite;
 pub mod scan;
 pub mod shelf;

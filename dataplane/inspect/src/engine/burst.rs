@@ -1,12 +1,15 @@
 //! Frames as they were received: taken apart, then handed on in their order.
 //!
 //! A frame mostly waits for memory: its own headers, which the port's [`Pool::warm`] brings in, and the state of its connection,
-//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection, and a little of the state of each
-//! connection is read, one after the other without looking at it: the processor waits for many at once. Only then is each frame
-//! judged. What one frame does to a connection that a later one of the burst belongs to, that one sees.
+//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection,
+//! and a little of the state of each connection is read, one after the other without looking at it: the processor waits for many
+//! at once. Only then is each frame judged, while the octets of the next one come. What one frame does to a connection that a
+//! later one of the burst belongs to, that one sees.
+
+use core::cell::Cell;
 
 use super::flow::Lane;
-use super::{Engine, Io, lane};
+use super::{Engine, Io, lane, order, plain};
 use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
@@ -22,6 +25,14 @@ pub(super) struct Arrival {
     ingress: PortId,
     /// Where it stands and which connection it is of, if it is a whole TCP segment; what else it is, is found out later.
     tcp: Option<Known>,
+    /// Whether its octets will probably be read: mostly those of a connection that is not inspected are not.
+    is_read: Cell<bool>,
+}
+
+impl Arrival {
+    fn new(ingress: PortId, tcp: Option<Known>) -> Self {
+        Self { ingress, tcp, is_read: Cell::new(true) }
+    }
 }
 
 /// A TCP segment of which the connection is known and nothing else yet.
@@ -44,20 +55,40 @@ impl<X: Matcher> Engine<X> {
         out: &mut Vec<(PortId, Sealed)>,
     ) {
         let (mut arrivals, mut received) = core::mem::take(&mut self.arrivals);
+        let queued = out.len();
         for (ingress, frame) in frames {
-            arrivals.push(Arrival { ingress, tcp: self.known(pool.bytes(&frame)) });
+            let bytes = pool.bytes(&frame);
+            self.shared.counters.received(ingress, bytes.len());
+            // Two calls: what makes a plain one's key and hash need not look whether it is one of IPv4.
+            match wire::plain_outline(bytes, self.shared.checksums()) {
+                Some(outline) => arrivals.push(Arrival::new(ingress, Some(self.known(outline)))),
+                None => arrivals.push(self.odd(ingress, bytes)),
+            }
             received.push(frame);
         }
         if arrivals.len() > 1 {
-            let hashes = || arrivals.iter().filter_map(|arrival| Some(arrival.tcp.as_ref()?.hash));
-            self.table.warm(hashes, |flow| flow.warm());
+            let hashes = || arrivals.iter().filter_map(|arrival| Some((arrival.tcp.as_ref()?.hash, arrival)));
+            self.table.warm(hashes, |flow, arrival| {
+                arrival.is_read.set(!matches!(flow.lane, Lane::Numbered | Lane::Unnumbered));
+                flow.warm()
+            });
         }
-        for (arrival, frame) in arrivals.iter().zip(received.drain(..)) {
-            self.arrive(now, arrival, frame, pool, out);
+        let mut coming = arrivals.iter().skip(1);
+        let mut frames = received.drain(..);
+        for arrival in &arrivals {
+            let Some(frame) = frames.next() else { break };
+            if let (Some(next), Some(octets)) = (coming.next(), frames.as_slice().first())
+                && next.is_read.get()
+            {
+                pool.prefetch(octets);
+            }
+            self.arrive(arrival, frame, &mut Io { now, pool, out });
         }
+        drop(frames);
         arrivals.clear();
         self.arrivals = (arrivals, received);
-        self.shared.settle_carried(now);
+        self.finish(&mut Io { now, pool, out });
+        self.shared.sent(&out[queued..]);
     }
 
     /// Takes one received frame: a burst of one.
@@ -69,35 +100,37 @@ impl<X: Matcher> Engine<X> {
         pool: &mut Pool<M>,
         out: &mut Vec<(PortId, Sealed)>,
     ) {
-        let arrival = Arrival { ingress, tcp: self.known(pool.bytes(&frame)) };
-        self.arrive(now, &arrival, frame, pool, out);
-        self.shared.settle_carried(now);
+        self.receive_burst(now, core::iter::once((ingress, frame)), pool, out);
+    }
+
+    /// What a burst's frames have left to be done once for all of them.
+    fn finish<M: Memory>(&mut self, io: &mut Io<'_, M>) {
+        self.shared.settle_carried(io.now);
+        for (index, direction) in self.owing.drain(..) {
+            if let Some(flow) = self.table.get_mut(index) {
+                order::settle(flow, &mut self.shared, direction, io);
+            }
+        }
     }
 
     #[inline]
-    fn known(&self, frame: &[u8]) -> Option<Known> {
-        let outline = wire::outline(frame, self.shared.checksums())?;
+    fn known(&self, outline: Outline) -> Known {
         let (key, is_from_low) = FlowKey::of(outline.vlan, outline.addresses, outline.ports);
-        Some(Known { outline, key, hash: self.table.hash(&key), is_from_low })
+        Known { outline, key, hash: self.table.hash(&key), is_from_low }
     }
 
-    fn arrive<M: Memory>(
-        &mut self,
-        now: Instant,
-        arrival: &Arrival,
-        frame: Frame,
-        pool: &mut Pool<M>,
-        out: &mut Vec<(PortId, Sealed)>,
-    ) {
-        let mut io = Io { now, pool, out };
-        let queued = io.out.len();
-        self.shared.counters.received(arrival.ingress, frame.len());
+    /// Takes a frame apart that is not plain.
+    #[inline(never)]
+    fn odd(&self, ingress: PortId, frame: &[u8]) -> Arrival {
+        let outline = wire::outline(frame, self.shared.checksums());
+        Arrival::new(ingress, outline.map(|outline| self.known(outline)))
+    }
+
+    #[inline]
+    fn arrive<M: Memory>(&mut self, arrival: &Arrival, frame: Frame, io: &mut Io<'_, M>) {
         match &arrival.tcp {
-            Some(known) => self.known_segment(arrival.ingress, known, frame, &mut io),
-            None => self.other(arrival.ingress, frame, &mut io),
-        }
-        for (egress, sealed) in &io.out[queued..] {
-            self.shared.counters.transmitted(*egress, sealed.len());
+            Some(known) => self.known_segment(arrival.ingress, known, frame, io),
+            None => self.other(arrival.ingress, frame, io),
         }
     }
 
@@ -109,12 +142,19 @@ impl<X: Matcher> Engine<X> {
         io: &mut Io<'_, M>,
     ) {
         let index = self.table.lookup_hashed(known.hash, &known.key);
-        if let Some(flow) = index.and_then(|index| self.table.get_mut(index))
+        if let Some(index) = index
+            && let Some(flow) = self.table.get_mut(index)
             && flow.lane != Lane::Closed
         {
             let seen = (&known.outline, known.is_from_low);
-            match lane::carry(flow, &mut self.shared, ingress, seen, frame, io) {
-                Ok(()) => return,
+            let shared = &mut self.shared;
+            let taken = match flow.lane {
+                Lane::Read => plain::follow(flow, shared, ingress, seen, frame, io),
+                _ => lane::carry(flow, shared, ingress, seen, frame, io).map(|()| None),
+            };
+            match taken {
+                Ok(None) => return,
+                Ok(Some((earlier, fate))) => return self.follow_up(index, earlier, fate, io.now),
                 Err(back) => frame = back,
             }
         }

@@ -36,9 +36,7 @@ impl<X: Matcher> Engine<X> {
         }
         self.keep_limits(&mut io);
         self.expire_fragments(&io);
-        for (egress, sealed) in &io.out[queued..] {
-            self.shared.counters.transmitted(*egress, sealed.len());
-        }
+        self.shared.sent(&io.out[queued..]);
         if io.pool.free_count() < self.shared.config.low_water {
             self.relieve(io.pool);
         }

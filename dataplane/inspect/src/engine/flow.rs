@@ -37,15 +37,17 @@ impl Stage {
     }
 }
 
-/// Which frames of a connection may take the short way ([`super::lane`]).
+/// Which plain frames of a connection may leave without the long way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// None.
     Closed,
-    /// Plain ones that continue their stream.
+    /// Those that continue their stream, uninspected ([`super::lane`]).
     Numbered,
-    /// Plain ones: nobody knows the connection's numbers.
+    /// All: nobody knows the connection's numbers ([`super::lane`]).
     Unnumbered,
+    /// Those that continue their stream, when the dialogue has seen their octets ([`super::plain`]).
+    Read,
 }
 
 /// Seconds that a FIN may still be repeated: about what Linux does for a connection that its program has closed
@@ -56,7 +58,7 @@ const UNSETTLED_SECONDS: u32 = 120;
 #[derive(Debug)]
 #[repr(C)]
 pub struct Flow {
-    /// Which of its frames may take the short way.
+    /// Which of its frames may leave without the long way.
     pub lane: Lane,
     /// How far it has come.
     pub stage: Stage,
@@ -98,6 +100,8 @@ pub struct Flow {
     pub created: Instant,
     /// When a SYN or RST was last questioned, or a receiver was asked for its window.
     pub challenged: Option<Instant>,
+    /// What the server acknowledged instead of the client's SYN: it has an older connection between the same ends.
+    pub older: Option<u32>,
     /// Anomalies already reported for this flow, one bit each.
     reported: u64,
 }
@@ -131,6 +135,7 @@ impl Flow {
             enhanced_codes: false,
             created: now,
             challenged: None,
+            older: None,
             reported: 0,
         }
     }
@@ -154,6 +159,16 @@ impl Flow {
     /// The stream that goes this way.
     pub fn stream(&mut self, direction: Direction) -> &mut Stream {
         &mut self.streams[direction.index()]
+    }
+
+    /// The stream that goes this way, and the one that goes back.
+    #[inline]
+    pub fn both(&mut self, direction: Direction) -> (&mut Stream, &mut Stream) {
+        let [client, server] = &mut self.streams;
+        match direction {
+            Direction::ClientToServer => (client, server),
+            Direction::ServerToClient => (server, client),
+        }
     }
 
     /// The port by which frames of this direction leave.

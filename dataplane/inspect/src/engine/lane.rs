@@ -20,19 +20,61 @@
 use super::flow::{Flow, Lane, Stage};
 use super::{Io, Shared, Uninspected};
 use crate::frame::{Frame, Memory};
+use crate::tcp::Stream;
 use crate::unit::{Direction, PortId};
 use crate::wire::{Flags, Outline, tcp};
 
-/// Which frames of a connection may take the short way from now on.
+/// Which way plain frames of a connection may take from now on.
 pub(super) fn lane(flow: &Flow, uninspected: Uninspected) -> Lane {
-    if flow.dialogue.is_some() || uninspected == Uninspected::Normalize {
-        return Lane::Closed;
-    }
-    let is_at_rest = || flow.streams.iter().all(|stream| stream.queues.is_none() && !stream.finished);
+    let is_read = flow.dialogue.is_some() || uninspected == Uninspected::Normalize;
+    let is_going_on = || flow.closing.is_none() && flow.streams.iter().all(|stream| !stream.finished);
     match flow.stage {
-        Stage::PickedUp => Lane::Unnumbered,
-        Stage::Established if flow.closing.is_none() && is_at_rest() => Lane::Numbered,
+        Stage::PickedUp if !is_read => Lane::Unnumbered,
+        Stage::Established if is_read && !flow.is_loose && is_going_on() => {
+            let is_at_rest = flow.streams.iter().all(Stream::is_at_rest);
+            if is_at_rest { Lane::Read } else { Lane::Closed }
+        }
+        Stage::Established if !is_read && is_going_on() => {
+            let is_empty = flow.streams.iter().all(|stream| stream.queues.is_none());
+            if is_empty { Lane::Numbered } else { Lane::Closed }
+        }
         _ => Lane::Closed,
+    }
+}
+
+/// What a plain frame says: it has ACK and perhaps PSH, comes from whom it says, and nothing in its headers is odd.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plain<'f> {
+    pub header: tcp::Header<&'f [u8; tcp::HEADER_LEN]>,
+    /// The TCP options.
+    pub list: &'f [u8],
+    /// Octets of payload.
+    pub len: usize,
+    pub direction: Direction,
+}
+
+impl<'f> Plain<'f> {
+    /// Reads a frame; `None` if it is not plain.
+    #[inline]
+    pub fn new<X>(
+        flow: &Flow,
+        shared: &Shared<X>,
+        ingress: PortId,
+        (outline, is_from_low): (&Outline, bool),
+        frame: &'f [u8],
+    ) -> Option<Self> {
+        let is_from_client = ingress == flow.client_port;
+        let octets = outline.tcp(frame);
+        let header = tcp::Header(octets.first_chunk()?);
+        let list = octets.get(tcp::HEADER_LEN..header.header_len())?;
+        let is_plain = (header.flags().without(Flags::PSH) == Flags::ACK)
+            & (header.reserved() == 0)
+            & (header.urgent() == 0)
+            & !outline.untidy
+            & (outline.ttl >= shared.config.ttl_floor)
+            & (is_from_client == (is_from_low == flow.client_is_low));
+        let direction = if is_from_client { Direction::ClientToServer } else { Direction::ServerToClient };
+        is_plain.then_some(Self { header, list, len: octets.len() - header.header_len(), direction })
     }
 }
 
@@ -42,36 +84,22 @@ pub(super) fn carry<X, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
     ingress: PortId,
-    (outline, is_from_low): (&Outline, bool),
+    seen: (&Outline, bool),
     mut frame: Frame,
     io: &mut Io<'_, M>,
 ) -> Result<(), Frame> {
-    let is_from_client = ingress == flow.client_port;
-    let direction = if is_from_client { Direction::ClientToServer } else { Direction::ServerToClient };
-    let octets = outline.tcp(io.pool.bytes(&frame));
-    let Some(fixed) = octets.first_chunk() else { return Err(frame) };
-    let header = tcp::Header(fixed);
-    let Some(list) = octets.get(tcp::HEADER_LEN..header.header_len()) else { return Err(frame) };
-    let len = octets.len() - header.header_len();
-    let is_plain = (header.flags().without(Flags::PSH) == Flags::ACK)
-        & (header.reserved() == 0)
-        & (header.urgent() == 0)
-        & !outline.untidy
-        & (outline.ttl >= shared.config.ttl_floor)
-        & (is_from_client == (is_from_low == flow.client_is_low));
-    if !is_plain {
+    let Some(plain) = Plain::new(flow, shared, ingress, seen, io.pool.bytes(&frame)) else {
         return Err(frame);
-    }
+    };
+    let Plain { header, list, len, direction } = plain;
     if flow.lane == Lane::Numbered {
-        let [client, server] = &mut flow.streams;
-        let (there, back) = if is_from_client { (client, server) } else { (server, client) };
+        let (there, back) = flow.both(direction);
         let Some(stamps) = tcp::plain(list) else { return Err(frame) };
-        let fits = (stamps.is_some() == flow.agreement.timestamps)
-            & there.is_continued_by(header.seq(), len)
-            & back.is_confirmed_by(header.ack());
-        if !fits {
+        let fits = there.is_continued_by(header.seq(), len) & back.is_confirmed_by(header.ack());
+        if !fits || stamps.is_some() != flow.agreement.timestamps {
             return Err(frame);
         }
+        let (there, back) = flow.both(direction);
         back.confirmed(header.ack(), header.window());
         there.carried(len, header.window(), stamps.map(|stamps| stamps.value));
         flow.is_loose = true;
@@ -82,7 +110,7 @@ pub(super) fn carry<X, M: Memory>(
     shared.carried(&flow.tag, len as u64, io.now);
     shared.counters.forwarded(false);
     // Octets behind the packet are of no packet.
-    frame.truncate(usize::from(outline.end));
+    frame.truncate(usize::from(seen.0.end));
     io.forward(flow.egress(direction), frame);
     Ok(())
 }

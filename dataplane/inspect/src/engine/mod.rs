@@ -14,8 +14,10 @@
 //! | [`pickup`] | sessions that began before the gateway did |
 //! | [`pressure`] | who makes room when the flow table is full |
 //! | `lane` | the short way of frames whose octets are nobody's business |
+//! | `plain` | the way of plain segments of sessions that are read |
 //! | [`control`] | SYN and RST of a connection |
-//! | [`segment`] | its other segments: what left before, what is new, what the dialogue says of it |
+//! | [`segment`] | its other segments that are not plain: what left before, what is new, what the dialogue says of it |
+//! | `depart` | octets that the dialogue is given, and what it says of them |
 //! | [`normalize`] | what a single segment may look like |
 //! | [`order`] | segments that wait for octets in front of them |
 //! | `repair` | what waited here and was lost behind the gateway |
@@ -31,6 +33,7 @@ mod burst;
 pub mod close;
 mod config;
 pub mod control;
+mod depart;
 pub mod dialogue;
 pub mod due;
 mod exchange;
@@ -46,6 +49,7 @@ pub mod open;
 pub mod order;
 pub mod path;
 pub mod pickup;
+mod plain;
 pub mod pressure;
 mod rate;
 mod repair;
@@ -95,6 +99,8 @@ pub struct Engine<X> {
     next_id: u64,
     /// Empty between two calls.
     arrivals: (Vec<Arrival>, Vec<Frame>),
+    /// Streams whose senders are to be told of what waits; empty between two calls.
+    owing: Vec<(FlowIndex, Direction)>,
     shared: Shared<X>,
 }
 
@@ -117,6 +123,8 @@ pub(crate) struct Shared<X> {
     /// Most that ever waited at once, and most that ever waited in one stream.
     pub held_most: usize,
     pub held_longest: usize,
+    /// The sender of a segment is to be told of what waits when the burst is over.
+    pub owes: bool,
     /// Octets to be sent again, on their way from one frame to another.
     pub scratch: Vec<u8>,
 }
@@ -161,6 +169,7 @@ impl<X: Matcher> Engine<X> {
             identification: u16::from_ne_bytes([config.hash_key[0], config.hash_key[1]]),
             next_id: config.flow_id_start,
             arrivals: (Vec::with_capacity(burst::USUAL), Vec::with_capacity(burst::USUAL)),
+            owing: Vec::with_capacity(burst::USUAL),
             shared: Shared {
                 refusing: false,
                 generations: vec![generation],
@@ -173,6 +182,7 @@ impl<X: Matcher> Engine<X> {
                 held_count: 0,
                 held_most: 0,
                 held_longest: 0,
+                owes: false,
                 scratch: Vec::with_capacity(4096),
             },
         }
@@ -204,31 +214,36 @@ impl<X: Matcher> Engine<X> {
             self.shared.counters.dropped_state += 1;
             return;
         }
-        let new_connection = segment.flags.syn()
+        if segment.flags.syn()
             && !segment.flags.ack()
-            && (flow.stage == Stage::PickedUp
-                || flow.stage == Stage::Finished && direction == Direction::ClientToServer);
-        if new_connection {
-            // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN). And what
-            // begins while the gateway is there is inspected.
-            self.remove(index, EndReason::Finished, io.now);
+            && let Some(reason) = begins_anew(flow, direction, &segment)
+        {
+            self.remove(index, reason, io.now);
             self.open(key, ingress, segment, frame, io);
             return;
         }
         self.shared.journal.subject(io.now, Some(flow.tag));
-        let due = flow.due();
-        let (stage, carried) = (flow.stage, flow.totals.octets());
+        let earlier = Earlier::of(flow, direction);
         let fate = segment::receive(flow, &mut self.shared, direction, segment, frame, io);
-        self.shared.level_changed(flow, flow.totals.octets() - carried, io.now);
+        self.follow_up(index, earlier, fate, io.now);
+    }
+
+    /// Brings up to date what depends on a connection's state, which a segment may have changed.
+    fn follow_up(&mut self, index: FlowIndex, earlier: Earlier, fate: Fate, now: Instant) {
+        let Some(flow) = self.table.get_mut(index) else { return };
+        self.shared.level_changed(flow, flow.totals.octets() - earlier.carried, now);
         match fate {
-            Fate::Ends(reason) => self.remove(index, reason, io.now),
+            Fate::Ends(reason) => self.remove(index, reason, now),
             Fate::Lives => {
+                if core::mem::take(&mut self.shared.owes) {
+                    self.owing.push((index, earlier.direction));
+                }
                 flow.lane = lane::lane(flow, self.shared.config.uninspected);
-                let due_changed = due != flow.due();
-                if stage.is_half_open() && !flow.stage.is_half_open() {
+                let due_changed = earlier.due != flow.due();
+                if earlier.stage.is_half_open() && !flow.stage.is_half_open() {
                     let tag = flow.tag;
                     self.shared.counters.flows_half_open -= 1;
-                    self.settled(index, &tag, io.now);
+                    self.settled(index, &tag, now);
                 }
                 if due_changed {
                     self.schedule(index);
@@ -314,6 +329,37 @@ impl<X: Matcher> Engine<X> {
     }
 }
 
+/// Whether a SYN opens another connection in place of this one, and how this one ended.
+fn begins_anew(flow: &Flow, direction: Direction, syn: &Segment) -> Option<EndReason> {
+    let from_client = direction == Direction::ClientToServer;
+    match flow.stage {
+        // What begins while the gateway is there is inspected.
+        Stage::PickedUp => Some(EndReason::Finished),
+        // The client uses its port again (RFC 9293 section 3.6.1, TIME-WAIT assassination by a new SYN).
+        Stage::Finished if from_client => Some(EndReason::Finished),
+        // It gave up before it had an answer, and tries again from the same port. Whichever of the two the server answers, only
+        // the answer to the last passes.
+        Stage::SynSent if from_client && !flow.streams[0].began_with(syn.seq) => Some(EndReason::SynTimeout),
+        _ => None,
+    }
+}
+
+/// What a connection was like before a segment, as far as something else depends on it.
+#[derive(Debug)]
+pub(crate) struct Earlier {
+    due: (Stage, bool, Option<Instant>),
+    stage: Stage,
+    carried: u64,
+    /// The segment's.
+    direction: Direction,
+}
+
+impl Earlier {
+    fn of(flow: &Flow, direction: Direction) -> Self {
+        Self { due: flow.due(), stage: flow.stage, carried: flow.totals.octets(), direction }
+    }
+}
+
 /// Whether a connection goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -338,6 +384,13 @@ impl<X> Shared<X> {
             stores: &mut self.stores,
             journal: &mut self.journal,
             counters: &mut self.counters,
+        }
+    }
+
+    /// Counts frames handed to ports.
+    pub fn sent(&mut self, frames: &[(PortId, Sealed)]) {
+        for (egress, sealed) in frames {
+            self.counters.transmitted(*egress, sealed.len());
         }
     }
 

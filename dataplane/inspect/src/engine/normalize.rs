@@ -10,7 +10,7 @@ use super::flow::Flow;
 use crate::anomaly::Anomaly;
 use crate::tcp::seq::SeqNum;
 use crate::unit::Direction;
-use crate::wire::{Flags, Segment, edit};
+use crate::wire::{Flags, Segment, Timestamps, edit};
 
 /// Bits that say nothing to most segments.
 const RARE: Flags = Flags::URG.with(Flags::ECE).with(Flags::CWR);
@@ -97,7 +97,12 @@ fn may_sack(flow: &mut Flow, direction: Direction, segment: &Segment, frame: &[u
 }
 
 /// Whether the timestamps are those of a segment that its receiver would take.
-pub(super) fn check_timestamps(flow: &Flow, direction: Direction, segment: &Segment) -> Result<(), Anomaly> {
+#[inline]
+pub(super) fn check_timestamps(
+    flow: &Flow,
+    direction: Direction,
+    stamps: Option<Timestamps>,
+) -> Result<(), Anomaly> {
     if !flow.agreement.timestamps {
         return Ok(());
     }
@@ -105,7 +110,7 @@ pub(super) fn check_timestamps(flow: &Flow, direction: Direction, segment: &Segm
     let theirs = SeqNum(flow.streams[direction.reverse().index()].newest_timestamp);
     // "If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently drop the segment" (RFC 7323 section 3.2):
     // some do and some do not.
-    let Some(stamps) = segment.options.timestamps else { return Err(Anomaly::MissingTimestamp) };
+    let Some(stamps) = stamps else { return Err(Anomaly::MissingTimestamp) };
     if flow.is_loose {
         // The last ones that came were not verified.
         return Ok(());

@@ -23,12 +23,15 @@ use crate::frame::{Frame, Memory};
 use crate::rewrite::own::{self, Own};
 use crate::scan::Matcher;
 use crate::tcp::Stream;
-use crate::tcp::queue::{Held, Range, SACK_LIMIT};
+use crate::tcp::queue::{Held, SACK_LIMIT};
 use crate::unit::{Direction, StreamOffset};
 use crate::wire::{self, Checksums, Flags, Packet, SackBlock, Segment, Timestamps};
 
-/// Keeps a segment until the octets in front of it have come, and tells its sender at once that they are
-/// missing, as the receiver would have done (RFC 5681 section 4.2, RFC 2018 section 4).
+/// Keeps a segment until the octets in front of it have come, and tells its sender that they are missing, as the receiver would
+/// have done (RFC 5681 section 4.2, RFC 2018 section 4): as soon as the receiver has accounted for what is in front of the gap.
+/// A sender that goes by duplicates hears of each segment. One that goes by the octets named (RFC 6675) has heard enough with
+/// [`OWED_LIMIT`] of them, and hears of the others once for each burst, as Linux does it (`tcp_comp_sack_nr`): acknowledging a
+/// window of segments one by one takes both ends as long as the segments themselves.
 pub(super) fn hold<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
@@ -39,20 +42,29 @@ pub(super) fn hold<X: Matcher, M: Memory>(
     io: &mut Io<'_, M>,
 ) -> Fate {
     shared.counters.out_of_order_segments += 1;
+    let is_first =
+        flow.streams[direction.index()].queues.as_ref().is_none_or(|queues| queues.held.is_empty());
     let span = u32::from(segment.payload_len) + u32::from(segment.flags.fin());
     if !keep(flow, shared, direction, Held { offset, span, frame }, io) {
         shared.anomaly(flow, Anomaly::OutOfOrderOverflow, direction, offset);
-        duplicate_ack(flow, shared, direction, io);
+        duplicate_ack(flow, shared, direction, 0, io);
         return Fate::Lives;
     }
     let Some(queues) = &mut flow.streams[direction.index()].queues else { return Fate::Lives };
     if queues.owed.count == 0 {
-        (queues.owed.since, queues.owed.from) = (io.now, offset);
+        queues.owed.since = io.now;
     }
-    queues.owed.from = queues.owed.from.min(offset);
     queues.owed.count = (queues.owed.count + 1).min(OWED_LIMIT);
+    if is_first {
+        queues.owed.told = 0;
+    }
+    let can_wait = flow.agreement.sack && queues.owed.told >= OWED_LIMIT;
     watch(&mut flow.watch, io.now);
-    settle(flow, shared, direction, io);
+    if can_wait {
+        shared.owes = true;
+    } else {
+        settle(flow, shared, direction, io);
+    }
     Fate::Lives
 }
 
@@ -183,14 +195,11 @@ fn note(stream: &mut Stream, segment: &Segment, frame: &[u8]) -> bool {
     is_any
 }
 
-/// Duplicate acknowledgements sent at once: for three times as many gaps.
-const PAID_LIMIT: usize = 32;
-
 /// Sends the duplicate acknowledgements that are owed. Together they name everything that came since the last one, in order: what is
 /// not named while something behind it is, the sender takes for lost. It does so, too, with what is older than what is acknowledged
 /// if that was sent again. So where the sender knew of everything that is acknowledged now, because a gap is filled, the last of
-/// them alone acknowledges it (`is_last_new`).
-/// Whether any was sent.
+/// them alone acknowledges it (`is_last_new`). The last also names again what was named before, as acknowledgements get lost.
+/// Returns whether any was sent.
 pub(super) fn pay<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,
@@ -199,60 +208,45 @@ pub(super) fn pay<X: Matcher, M: Memory>(
     io: &mut Io<'_, M>,
 ) -> bool {
     let stream = &mut flow.streams[direction.index()];
-    let mut from = stream.next();
+    let next = stream.next();
     let Some(queues) = &mut stream.queues else { return false };
-    from = from.max(queues.owed.from);
     let owed = usize::from(core::mem::take(&mut queues.owed.count));
+    queues.owed.told = queues.owed.told.saturating_add(1);
+    let news = queues.blocks.news(next);
     let mut is_sent = false;
-    if owed == 1 || !flow.agreement.sack {
-        queues.shown = queues.shown.filter(|_| !is_last_new);
-        for _ in 0..owed {
-            is_sent |= duplicate_ack(flow, shared, direction, io);
+    if flow.agreement.sack {
+        for number in (1..news.div_ceil(SACK_LIMIT)).rev() {
+            is_sent |= duplicate_ack(flow, shared, direction, number * SACK_LIMIT, io);
         }
-        return is_sent;
     }
-    for number in 1..=PAID_LIMIT {
-        let Some(queues) = &mut flow.streams[direction.index()].queues else { break };
-        let (mut ranges, count) = queues.ranges(from);
-        let Some((_, end)) = ranges[..count].last() else { break };
-        from = *end;
-        if is_last_new && (number == PAID_LIMIT || queues.ranges(from).1 == 0) {
-            queues.shown = None;
-        }
-        ranges[..count].reverse();
-        is_sent |= acknowledge(flow, shared, direction, ranges[..count].iter().copied(), io);
+    if is_last_new && let Some(queues) = &mut flow.streams[direction.index()].queues {
+        queues.shown = None;
+    }
+    let last = if flow.agreement.sack { news.min(1) } else { owed };
+    for _ in 0..last {
+        is_sent |= duplicate_ack(flow, shared, direction, 0, io);
     }
     is_sent
 }
 
-/// Tells the sender of this direction, in its receiver's name, what the receiver has and what waits here: what came last, first.
+/// Tells the sender of this direction, in its receiver's name, what the receiver has, as far as the sender may see it, and with
+/// SACK what waits here: what came last, first, without the first `skipped` ranges.
 fn duplicate_ack<X, M: Memory>(
-    flow: &mut Flow,
-    shared: &mut Shared<X>,
-    direction: Direction,
-    io: &mut Io<'_, M>,
-) -> bool {
-    let stream = &flow.streams[direction.index()];
-    let blocks = stream.queues.as_ref().map(|queues| queues.blocks).filter(|_| flow.agreement.sack);
-    let next = stream.next();
-    acknowledge(flow, shared, direction, blocks.iter().flat_map(|blocks| blocks.behind(next)), io)
-}
-
-/// Acknowledges what the receiver has, as far as the sender may see it, and with SACK at most [`SACK_LIMIT`] ranges that wait.
-fn acknowledge<X, M: Memory>(
     flow: &Flow,
     shared: &mut Shared<X>,
     direction: Direction,
-    ranges: impl Iterator<Item = Range>,
+    skipped: usize,
     io: &mut Io<'_, M>,
 ) -> bool {
     let back = direction.reverse();
     let stream = &flow.streams[direction.index()];
     let mut blocks = [SackBlock::default(); SACK_LIMIT];
     let mut count = 0;
-    for (block, (from, to)) in blocks.iter_mut().zip(ranges) {
-        *block = SackBlock { left: stream.seq(from), right: stream.seq(to) };
-        count += 1;
+    if let Some(queues) = stream.queues.as_ref().filter(|_| flow.agreement.sack) {
+        for (block, (from, to)) in blocks.iter_mut().zip(queues.blocks.behind(stream.next()).skip(skipped)) {
+            *block = SackBlock { left: stream.seq(from), right: stream.seq(to) };
+            count += 1;
+        }
     }
     let shown = stream.queues.as_ref().and_then(|queues| queues.shown).unwrap_or(stream.acked());
     let own = Own {
@@ -287,12 +281,13 @@ pub(super) fn challenge<X, M: Memory>(
     let offset = flow.stream(direction).next();
     shared.anomaly(flow, Anomaly::Challenged, direction, offset);
     let back = direction.reverse();
+    let stream = &flow.streams[direction.index()];
     let own = Own {
         direction: back,
         seq: flow.streams[back.index()].end_seq(),
-        ack: flow.streams[direction.index()].acked_seq(),
+        ack: stream.acked_seq(),
         flags: Flags::ACK,
-        window: flow.streams[direction.index()].allowed_window(flow.streams[direction.index()].acked()),
+        window: stream.allowed_window(stream.acked()),
         timestamps: timestamps(flow, back),
         sack: &[],
         payload: &[],

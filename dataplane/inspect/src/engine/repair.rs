@@ -142,6 +142,7 @@ pub(super) fn due<X: Matcher, M: Memory>(flow: &mut Flow, shared: &mut Shared<X>
                 send_again(flow, shared, direction, 0, io);
             } else if answers {
                 queues.promised = acked;
+                shared.counters.repairs_given_up += 1;
             }
             if is_owed(&flow.streams[direction.index()]) {
                 pay(flow, shared, direction, false, io);

@@ -1,26 +1,23 @@
 //! Segments of a known connection.
 //!
 //! Each is taken apart in the same order: is it the sender's to send (flags, window, acknowledgement); where does it
-//! stand in its stream; what of it left before (overwritten with what is remembered), what is new (given to the
-//! dialogue), what must wait. What leaves is sealed, and remembered until acknowledged.
+//! stand in its stream; what of it left before, what is new, what must wait. What is new goes on in [`super::depart`].
 
 use super::close;
-use super::control::{reset, synchronize};
-use super::dialogue::{Next, Passage};
+use super::control::{question, reset, synchronize};
+use super::depart::{Judged, judge, send_on};
+use super::dialogue::Next;
 use super::flow::{Flow, Stage};
 use super::normalize::{catch_up, check_timestamps, normalize};
-use super::order::{Before, hold, keep, next_held, probe, settle, withholds};
+use super::order::{Before, hold, next_held, probe, settle, withholds};
 use super::{Fate, Io, Shared, pickup};
 use crate::anomaly::Anomaly;
-use crate::event::EndReason;
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
-use crate::tcp::overlap;
-use crate::tcp::queue::{Held, Remembered};
 use crate::tcp::seq::SeqNum;
 use crate::tcp::{AckEffect, Placement};
 use crate::unit::{Direction, StreamOffset};
-use crate::wire::{Flags, Segment, edit};
+use crate::wire::{Segment, edit};
 
 /// Takes one segment of a connection.
 pub(super) fn receive<X: Matcher, M: Memory>(
@@ -46,6 +43,9 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         return reset(flow, shared, direction, segment, frame, io);
     }
     if flow.stage == Stage::SynSent {
+        if direction == Direction::ServerToClient {
+            return question(flow, shared, segment, frame, io);
+        }
         // The server has not spoken; nothing but its SYN can come next.
         shared.counters.dropped_state += 1;
         return Fate::Lives;
@@ -53,7 +53,7 @@ pub(super) fn receive<X: Matcher, M: Memory>(
     if flow.closing.as_ref().is_some_and(|closing| closing.stands_in()) {
         return close::receive(flow, shared, direction, segment, frame, io);
     }
-    if let Err(anomaly) = check_timestamps(flow, direction, &segment) {
+    if let Err(anomaly) = check_timestamps(flow, direction, segment.options.timestamps) {
         if anomaly == Anomaly::OldTimestamp && segment.seq_len() == 0 {
             // An acknowledgement that a later one has overtaken: networks do that.
             shared.counters.dropped_state += 1;
@@ -61,8 +61,19 @@ pub(super) fn receive<X: Matcher, M: Memory>(
         }
         return drop_as(flow, shared, anomaly, direction, segment.seq);
     }
+    let fate = data(flow, shared, direction, &mut segment, frame, io);
+    go_on(flow, shared, direction, fate, io)
+}
+
+/// Lets go what waited for a segment that was just taken.
+pub(super) fn go_on<X: Matcher, M: Memory>(
+    flow: &mut Flow,
+    shared: &mut Shared<X>,
+    direction: Direction,
+    mut fate: Fate,
+    io: &mut Io<'_, M>,
+) -> Fate {
     let stands_in = |flow: &Flow| flow.closing.as_ref().is_some_and(|closing| closing.stands_in());
-    let mut fate = data(flow, shared, direction, &mut segment, frame, io);
     if fate != Fate::Lives || stands_in(flow) {
         return fate;
     }
@@ -242,159 +253,20 @@ fn in_order<X: Matcher, M: Memory>(
             shared.counters.dropped_no_memory += 1;
             passed = 0;
         } else {
-            let (passage, masked) = judge(flow, shared, direction, &mut frame, segment, forwarded, io);
+            let at = usize::from(segment.payload_start) + forwarded..segment.payload_end();
+            let (passage, masked) = judge(flow, shared, direction, &mut frame, at, io);
             passed = passage.forward.min(new);
             then = passage.next;
             edited |= masked;
         }
     }
-    if forwarded > 0 {
-        let payload = payload(io.pool.bytes_mut(&mut frame), segment);
-        let stream = &flow.streams[direction.index()];
-        if let Some(queues) = &stream.queues {
-            // The remembered octets are in other frames; `payload` is this one's, taken out for a moment.
-            let scratch = &mut shared.scratch;
-            scratch.clear();
-            scratch.extend_from_slice(&payload[..forwarded]);
-            let different = overlap::restore(queues, io.pool, start, scratch);
-            if different > 0 {
-                payload_mut(io, &mut frame, segment)[..forwarded].copy_from_slice(scratch);
-                shared.counters.retransmitted_bytes_restored += different as u64;
-                shared.anomaly(flow, Anomaly::InconsistentRetransmission, direction, start);
-                edited = true;
-            }
-        }
-    }
-    let mut early = None;
-    if passed < new {
-        if then == Next::Keep && flow.closing.is_none() {
-            let span = (new - passed) as u32 + u32::from(fin);
-            early = copy(shared, segment, &frame, io).map(|frame| (frame, span));
-        }
-        let bytes = io.pool.bytes_mut(&mut frame);
-        let len = edit::cut(bytes, segment, forwarded + passed);
-        frame.truncate(len);
-        (fin, edited) = (false, true);
-        shared.counters.dropped_waiting += 1;
-    }
-    let ends = segment.seq.wrapping_add(u32::from(segment.payload_len));
-    let stream = flow.stream(direction);
-    let at_end = ends == stream.seq(stream.next().advance(passed));
-    if segment.flags.fin() && !(fin && at_end) {
-        let bytes = io.pool.bytes_mut(&mut frame);
-        let flags = segment.flags.without(Flags::FIN);
-        edit::set_flags(bytes, segment, flags);
-        edited = true;
-        fin = false;
-    }
-    fin &= segment.flags.fin();
-
-    if edited {
-        edit::fix_checksums(io.pool.bytes_mut(&mut frame), segment);
-    }
-    let sealed = io.pool.seal(frame);
-    if passed > 0 {
-        let position = segment.payload_start + forwarded as u16;
-        let entry = Remembered::new(next, sealed.share(), position, passed as u16);
-        let Shared { spare, .. } = shared;
-        flow.stream(direction).forwarded(entry, spare);
-    }
-    if fin {
-        flow.stream(direction).finished = true;
-    }
-    if let Some((frame, span)) = early {
-        let offset = flow.stream(direction).next();
-        keep(flow, shared, direction, Held { offset, span, frame }, io);
-    }
-    flow.totals.bytes[direction.index()] += passed as u64;
-    flow.totals.packets[direction.index()] += 1;
-    shared.counters.forwarded(edited);
-    io.out.push((flow.egress(direction), sealed));
-
-    let swallowed = new - passed;
-    match then {
-        Next::Go | Next::Wait | Next::Keep => {}
-        Next::Opaque => {
-            if let Some(mut dialogue) = flow.dialogue.take() {
-                dialogue.end(&mut shared.context(io.now, flow.tag.generation, dialogue.smtp()));
-            }
-        }
-        Next::Close(reply) => return close::refuse(flow, shared, reply, swallowed, direction, io),
-        Next::Swallow => return close::swallow(flow, shared, swallowed, io),
-        Next::Drain => close::drain(flow, shared, io),
-    }
-    if flow.stage == Stage::Established && flow.streams.iter().all(|stream| stream.finished) {
-        flow.stage = Stage::Finished;
-        flow.totals.reason = EndReason::Finished;
-    }
-    Fate::Lives
+    let judged = Judged { next, start, forwarded, new, passed, then, fin, edited };
+    send_on(flow, shared, direction, segment, frame, judged, io)
 }
 
 /// Whether what the client said too early can leave now; `None` if there is nothing of that kind.
 fn kept(flow: &Flow) -> Option<bool> {
     flow.dialogue.as_ref()?.takes_kept()
-}
-
-/// A segment whose octets must wait for the other side, as it came; `None` when there is no frame for it.
-fn copy<X, M: Memory>(
-    shared: &mut Shared<X>,
-    segment: &Segment,
-    frame: &Frame,
-    io: &mut Io<'_, M>,
-) -> Option<Frame> {
-    let scratch = &mut shared.scratch;
-    scratch.clear();
-    scratch.extend_from_slice(io.pool.bytes(frame));
-    let mut copy = io.pool.alloc(0, scratch.len())?;
-    let bytes = io.pool.bytes_mut(&mut copy);
-    bytes.copy_from_slice(scratch);
-    edit::fix_checksums(bytes, segment);
-    Some(copy)
-}
-
-fn payload<'a>(bytes: &'a [u8], segment: &Segment) -> &'a [u8] {
-    &bytes[usize::from(segment.payload_start)..][..usize::from(segment.payload_len)]
-}
-
-fn payload_mut<'a, M: Memory>(io: &'a mut Io<'_, M>, frame: &mut Frame, segment: &Segment) -> &'a mut [u8] {
-    let bytes = io.pool.bytes_mut(frame);
-    &mut bytes[usize::from(segment.payload_start)..][..usize::from(segment.payload_len)]
-}
-
-/// Gives new octets to the dialogue, if the session has one. Says, too, whether it overwrote any.
-fn judge<X: Matcher, M: Memory>(
-    flow: &mut Flow,
-    shared: &mut Shared<X>,
-    direction: Direction,
-    frame: &mut Frame,
-    segment: &Segment,
-    forwarded: usize,
-    io: &mut Io<'_, M>,
-) -> (Passage, bool) {
-    let now = io.now;
-    let bytes = &mut payload_mut(io, frame, segment)[forwarded..];
-    let Some(dialogue) = &mut flow.dialogue else {
-        return (Passage { forward: bytes.len(), next: Next::Go }, false);
-    };
-    let masks =
-        |shared: &Shared<X>| shared.counters.smtp_masked_commands + shared.counters.smtp_masked_keywords;
-    let (was_masking, masked) = (dialogue.is_masking(direction), masks(shared));
-    let passage = match direction {
-        Direction::ClientToServer if flow.closing.is_some() => {
-            // Draining: the server gets nothing new.
-            Passage { forward: 0, next: Next::Wait }
-        }
-        Direction::ClientToServer => {
-            dialogue.client(bytes, &mut shared.context(now, flow.tag.generation, dialogue.smtp()))
-        }
-        Direction::ServerToClient => {
-            dialogue.server(bytes, &mut shared.context(now, flow.tag.generation, dialogue.smtp()))
-        }
-    };
-    let masked = masks(shared) - masked;
-    flow.totals.masks = flow.totals.masks.saturating_add(masked as u32);
-    let edited = was_masking || masked > 0 || dialogue.is_masking(direction);
-    (passage, edited)
 }
 
 /// Lets a segment leave that carries no octets of its stream.

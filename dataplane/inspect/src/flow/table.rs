@@ -139,21 +139,25 @@ impl<F> Table<F> {
     }
 
     /// Brings the memory of these keys' flows in: reads the index for all of them, then the slots that it points to, then
-    /// what `read` reads of a flow. No read waits for the one before it.
-    pub fn warm<I: Iterator<Item = KeyHash>>(&self, hashes: impl Fn() -> I, read: impl Fn(&F) -> u64) {
+    /// what `read` reads of a flow, for whom the key was asked. No read waits for the one before it.
+    pub fn warm<T, I: Iterator<Item = (KeyHash, T)>>(
+        &self,
+        hashes: impl Fn() -> I,
+        read: impl Fn(&F, T) -> u64,
+    ) {
         let mut sum = 0;
-        for hash in hashes() {
+        for (hash, _) in hashes() {
             sum ^= self.index[self.home(hash)];
         }
         core::hint::black_box(sum);
-        for hash in hashes() {
+        for (hash, asker) in hashes() {
             // A key whose entry stands elsewhere is found later, and waited for.
             let entry = self.index[self.home(hash)];
             if (entry >> 32) as u32 == hash.0
                 && let Some(slot) = self.slot((entry as u32).wrapping_sub(1))
                 && let Content::Occupied(flow) = &slot.content
             {
-                sum ^= slot.key.first_word() ^ read(flow);
+                sum ^= slot.key.first_word() ^ read(flow, asker);
             }
         }
         core::hint::black_box(sum);

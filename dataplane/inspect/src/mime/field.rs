@@ -102,10 +102,10 @@ impl Field {
         !matches!(line, b"\r\n" | b"\n") && line.iter().all(u8::is_ascii_whitespace)
     }
 
-    /// Whether it has NUL, or CR inside a line.
+    /// Whether it has nothing but line ends.
     #[must_use]
-    pub fn has_odd_octets(&self) -> bool {
-        memchr::memchr2(0, b'\r', self.text()).is_some()
+    pub fn is_blank(&self) -> bool {
+        matches!(self.bytes().first(), None | Some(b'\r' | b'\n')) && self.text().is_empty()
     }
 
     /// Adds octets; there must be [`Field::room`] for them, what is beyond it is lost.
@@ -129,10 +129,21 @@ impl Field {
     }
 }
 
+/// Octets that a name may have (RFC 5322, 2.2).
+const IN_NAME: [bool; 256] = {
+    let mut octets = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        octets[byte as usize] = byte != b':';
+        byte += 1;
+    }
+    octets
+};
+
 /// The name of a field, or `None` where a line is no field: printable octets but no colon, then a colon. Blanks before it
 /// are tolerated, as by Postfix.
 fn name(line: &[u8]) -> Option<&[u8]> {
-    let len = line.iter().position(|byte| !matches!(byte, 33..=57 | 59..=126))?;
+    let len = line.iter().position(|byte| !IN_NAME[usize::from(*byte)])?;
     let colon = line[len..].iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
     (len > 0 && line[len + colon] == b':').then_some(&line[..len])
 }

@@ -3,20 +3,21 @@
 use std::sync::LazyLock;
 
 use artifact::settings::Decode;
-use memchr::memchr;
 use memchr::memmem::Finder;
+use memchr::{memchr, memchr2};
 
 use super::boundary::{Boundaries, DELIMITER_LIMIT, Delimiter};
 use super::content_type::{Boundary, ContentType, Kind, encoding, is_plain, parse};
 use super::decoding::Decoder;
 use super::field::{Field, value};
+use crate::names::Names;
 use crate::shelf::Shelf;
 
 /// A hyphen that starts a line.
 static HYPHEN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\n-"));
 
 /// Fields that a message's own header may have once (RFC 5322, 3.6; RFC 2045, 4 to 6).
-const ONCE: [&[u8]; 14] = [
+const ONCE: Names<14> = Names::new([
     b"Bcc",
     b"Cc",
     b"Content-Transfer-Encoding",
@@ -31,7 +32,7 @@ const ONCE: [&[u8]; 14] = [
     b"Sender",
     b"Subject",
     b"To",
-];
+]);
 /// Where two of them stand in it.
 const CONTENT_TRANSFER_ENCODING: usize = 2;
 const CONTENT_TYPE: usize = 3;
@@ -135,7 +136,19 @@ impl Message {
     /// Ready for a new message, whose encoded text is given out as `decode` says.
     pub fn restart(&mut self, decode: Decode, fields: &mut Shelf<Field>) {
         fields.give_from(&mut self.field);
-        *self = Self { decode, ..Self::default() };
+        // Boundaries and octets of a line behind their lengths are left as they are: they are most of it.
+        let Self { boundaries, candidate, field: _, .. } = self;
+        boundaries.truncate(0);
+        candidate.len = 0;
+        self.phase = Phase::default();
+        self.entity = Entity::default();
+        self.decode = decode;
+        self.decoder = None;
+        self.own_header_ended = false;
+        (self.header_len, self.header_len_at_line) = (0, 0);
+        (self.begun, self.doubtful) = (false, false);
+        self.once = 0;
+        (self.in_line, self.in_text) = (false, false);
     }
 
     /// A dot was left out in front of the next octets.
@@ -211,7 +224,11 @@ impl Message {
 
     /// What was kept is part of the entity after all.
     fn give_up_candidate(&mut self, fields: &mut Shelf<Field>, sink: &mut impl Sink) -> Result<(), NoRoom> {
-        let Candidate { len, bytes } = core::mem::take(&mut self.candidate);
+        let len = core::mem::take(&mut self.candidate.len);
+        if len == 0 {
+            return Ok(());
+        }
+        let bytes = self.candidate.bytes;
         let mut line = &bytes[..len];
         while !line.is_empty() {
             let taken = if self.phase == Phase::Header {
@@ -285,7 +302,7 @@ impl Message {
             sink.ambiguous();
         }
         if !self.in_line && field.is_one_line() {
-            if field.text().is_empty() {
+            if field.is_blank() {
                 field.clear();
                 self.end_header(sink);
                 if self.phase != Phase::Header {
@@ -337,10 +354,11 @@ impl Message {
         } else {
             sink.part_field(text);
         }
-        if field.has_odd_octets() {
+        // NUL, or CR inside a line.
+        if memchr2(0, b'\r', text).is_some() {
             sink.ambiguous();
         }
-        let known = ONCE.iter().position(|once| once.eq_ignore_ascii_case(field.name()));
+        let known = ONCE.position(field.name());
         if !self.own_header_ended
             && field.is_start()
             && let Some(index) = known

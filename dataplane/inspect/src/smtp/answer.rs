@@ -4,6 +4,7 @@ use super::content::Scanner;
 use super::line::Line;
 use super::line::first_line;
 use super::outstanding::Expects;
+use super::reply::REPLY_LINE_LIMIT;
 use super::session::{Phase, SERVER, Session, hold};
 use crate::shelf::Shelf;
 
@@ -122,6 +123,26 @@ impl Session {
         self.reply_is_odd = self.reply.is_odd();
         self.reply.end_line();
         last.then(|| Answer { code, to: self.answered(code, refused) })
+    }
+
+    /// Reads a line that is all of a reply which says that a recipient is welcome, if `bytes` begin with one and it has all to do with a
+    /// RCPT: its length. For such a line [`Session::server`] and [`Session::reply`] would do exactly this.
+    #[inline]
+    pub fn welcome(&mut self, bytes: &[u8]) -> Option<usize> {
+        if self.outstanding.first() != Some(Expects::Rcpt)
+            || !self.reply.is_idle()
+            || !matches!(self.phase, Phase::Command | Phase::Content)
+            || !bytes.starts_with(b"250 ")
+        {
+            return None;
+        }
+        let len = memchr::memchr(b'\n', bytes)? + 1;
+        if len > REPLY_LINE_LIMIT as usize {
+            return None;
+        }
+        let answered = self.answered(250, false);
+        debug_assert_eq!(answered, Answered::Rcpt { refused: false });
+        Some(len)
     }
 
     fn answered(&mut self, code: u16, refused: bool) -> Answered {

@@ -82,6 +82,12 @@ impl Outstanding {
         Ok(())
     }
 
+    /// Whether another command can be added, whatever it is.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        usize::from(self.total) < OUTSTANDING_LIMIT && usize::from(self.len) < OUTSTANDING_RUNS
+    }
+
     /// The command that the next reply answers.
     #[must_use]
     pub fn first(&self) -> Option<Expects> {

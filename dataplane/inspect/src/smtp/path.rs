@@ -66,6 +66,69 @@ fn behind_keyword(argument: &[u8]) -> Option<&[u8]> {
     trim(rest).strip_prefix(b":").map(trim)
 }
 
+/// A RCPT line as nearly every client says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usual {
+    /// Where its path stands.
+    pub path: Range<usize>,
+    /// Octets of the line, CRLF included.
+    pub len: usize,
+}
+
+/// Octets of a path in a line as nearly every client says it (RFC 5321, 4.5.3.1.3, and far below the limit of any line).
+const USUAL_PATH: usize = 256;
+
+/// What octets of such a path are: 0 for one that means nothing to anybody, 1 for `@`, [`OTHER`].
+const MEANING: [u16; 256] = {
+    let mut meaning = [OTHER; 256];
+    let mut byte = 0;
+    while byte < meaning.len() {
+        match byte as u8 {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'+' | b'=' => meaning[byte] = 0,
+            b'@' => meaning[byte] = 1,
+            _ => {}
+        }
+        byte += 1;
+    }
+    meaning
+};
+/// More than a run of eight octets adds up to without it.
+const OTHER: u16 = 256;
+
+/// Reads a RCPT line that `bytes` begin with, if it has all of these: its CRLF, no blank but one, brackets, no parameter, no more than one
+/// `@`, which is not its first octet, and else only letters, digits and `.-_+=`. Servers, signatures and relays have nothing to differ
+/// about in such a line.
+#[must_use]
+#[inline]
+pub fn usual_recipient(bytes: &[u8]) -> Option<Usual> {
+    // This bit makes letters lower case.
+    const LOWER: u64 = u64::from_ne_bytes(*b"    \0  \0");
+    let (head, behind) = bytes.split_first_chunk()?;
+    if u64::from_ne_bytes(*head) | LOWER != u64::from_ne_bytes(*b"rcpt to:") {
+        return None;
+    }
+    let mut rest = behind.strip_prefix(b"<")?;
+    let start = bytes.len() - rest.len();
+    let mut ats = 0;
+    while let Some((run, behind)) = rest.split_first_chunk::<8>() {
+        let sum = run.iter().fold(0, |sum, byte| sum + MEANING[usize::from(*byte)]);
+        if sum >= OTHER {
+            break;
+        }
+        ats += usize::from(sum);
+        rest = behind;
+    }
+    while let [first, behind @ ..] = rest
+        && MEANING[usize::from(*first)] < OTHER
+    {
+        ats += usize::from(MEANING[usize::from(*first)]);
+        rest = behind;
+    }
+    let end = bytes.len() - rest.len();
+    let is_usual = (1..=USUAL_PATH).contains(&(end - start)) && ats <= 1 && bytes[start] != b'@';
+    (is_usual && rest.starts_with(b">\r\n")).then_some(Usual { path: start..end, len: end + 3 })
+}
+
 fn closing_bracket(inner: &[u8]) -> Option<usize> {
     // Most have neither quotes nor escapes.
     let first = memchr::memchr3(b'>', b'"', b'\\', inner)?;
@@ -114,6 +177,41 @@ mod tests {
         ] {
             assert_eq!(&line[place(line).end..], expected, "{line:?}");
         }
+    }
+
+    #[test]
+    fn lines_as_nearly_every_client_says_them_are_read_alike() {
+        for (line, expected) in [
+            ("RCPT TO:<a@b>\r\nRCPT", Some("a@b")),
+            ("rcpt tO:<user.name+tag=1_x-y@example.org>\r\n", Some("user.name+tag=1_x-y@example.org")),
+            ("RCPT TO:<Postmaster>\r\n", Some("Postmaster")),
+            ("RCPT TO:<a@b>", None),
+            ("RCPT TO:<a@b>\r", None),
+            ("RCPT TO:<a@b>\n", None),
+            ("RCPT TO:<a@b> \r\n", None),
+            ("RCPT TO:<a@b> NOTIFY=NEVER\r\n", None),
+            ("RCPT TO:<>\r\n", None),
+            ("RCPT TO:<@a:b>\r\n", None),
+            ("RCPT TO:<@ab>\r\n", None),
+            ("RCPT TO:<a@b@c>\r\n", None),
+            ("RCPT TO:<a%b@c>\r\n", None),
+            ("RCPT TO:<\"a\"@b>\r\n", None),
+            ("RCPT TO:<a b@c>\r\n", None),
+            ("RCPT\tTO:<a@b>\r\n", None),
+            ("RCPT TO:a@b\r\n", None),
+            ("MAIL TO:<a@b>\r\n", None),
+            ("", None),
+        ] {
+            let usual = usual_recipient(line.as_bytes());
+            assert_eq!(usual.clone().map(|usual| &line[usual.path]), expected, "{line:?}");
+            if let Some(Usual { path, len }) = usual {
+                let text = line[..len].strip_suffix("\r\n").unwrap();
+                assert_eq!(place(text), Place { path, end: text.len() }, "{line:?}");
+            }
+        }
+        let long = |len| format!("RCPT TO:<{}>\r\n", "a".repeat(len));
+        assert!(usual_recipient(long(USUAL_PATH).as_bytes()).is_some());
+        assert!(usual_recipient(long(USUAL_PATH + 1).as_bytes()).is_none());
     }
 
     #[test]

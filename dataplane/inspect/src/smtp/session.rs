@@ -449,6 +449,20 @@ impl Session {
         !self.outstanding.is_empty() && (self.ends_group || !self.advertised.has(PIPELINING))
     }
 
+    /// Whether a RCPT that begins now, and is nothing but a recipient, leaves as any other would: a command is what comes next, and
+    /// nothing about its turn is to be said.
+    #[must_use]
+    #[inline]
+    pub fn takes_usual_recipient(&self) -> bool {
+        let waits = self.waits && !self.outstanding.is_empty();
+        self.phase == Phase::Command
+            && self.line_len == 0
+            && !waits
+            && !self.chunks.open
+            && !self.is_out_of_turn()
+            && self.outstanding.has_room()
+    }
+
     /// Whether every command has its reply.
     #[must_use]
     pub fn is_answered(&self) -> bool {

@@ -6,6 +6,7 @@
 use super::command::{Verb, is_blank, trim, words};
 use super::line::LINE_HELD;
 use super::octets::Octets;
+use crate::names::Names;
 
 /// Something to look at.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +62,10 @@ impl<'a> Field<'a> {
         let addresses = if has_addresses(self.name) { 0 } else { OF_ADDRESSES };
         let begins = self.value.first().is_some_and(|first| BEGINNINGS.contains(first));
         let beginnings = if begins { 0 } else { OF_BEGINNINGS };
-        OF_FIELDS & !addresses & !beginnings
+        // `Content-` or `MIME-`; what is before the colon may not be all of the name.
+        let described = matches!(self.text.first(), Some(b'C' | b'c' | b'M' | b'm' | b' ' | b'\t'));
+        let descriptions = if described { 0 } else { OF_DESCRIPTIONS };
+        OF_FIELDS & !addresses & !beginnings & !descriptions
     }
 
     /// Its value, if it has this name.
@@ -227,6 +231,8 @@ const OF_ADDRESSES: u32 = with(&[3107, 7008]);
 /// Those that only a field can be of whose value begins with one of [`BEGINNINGS`].
 const OF_BEGINNINGS: u32 = with(&[3105, 7004]);
 const BEGINNINGS: &[u8] = b"dDuU(";
+/// Those that only a field can be of that describes content.
+const OF_DESCRIPTIONS: u32 = with(&[3108, 3110]);
 
 /// The rows with these ids.
 const fn with(ids: &[u16]) -> u32 {
@@ -310,19 +316,24 @@ fn runs_program(mailbox: &[u8]) -> bool {
         && !begins_with_pipe(mailbox)
 }
 
+/// Names under which old systems passed mail to a program that writes files.
+const ALIASES: [&[u8]; 2] = [b"decode", b"uudecode"];
+
+/// Whether a path is one that 3105 looks for.
+#[must_use]
+pub fn is_decode_alias(path: &[u8]) -> bool {
+    // Nearly every path begins otherwise: with another letter, and with no route or blank either.
+    if !matches!(path.first(), Some(b'd' | b'D' | b'u' | b'U' | b'"' | b'@' | b' ' | b'\t')) {
+        return false;
+    }
+    let local = mailbox(path).split(|byte| *byte == b'@').next().unwrap_or_default();
+    let local = local.strip_prefix(b"\"").and_then(|local| local.strip_suffix(b"\"")).unwrap_or(local);
+    ALIASES.iter().any(|alias| alias.eq_ignore_ascii_case(local))
+}
+
 fn decode_alias(seen: &Seen<'_>) -> bool {
-    const ALIASES: [&[u8]; 2] = [b"decode", b"uudecode"];
     match seen {
-        Seen::Command { path, .. } => {
-            // Nearly every path begins otherwise: with another letter, and with no route or blank either.
-            if !matches!(path.first(), Some(b'd' | b'D' | b'u' | b'U' | b'"' | b'@' | b' ' | b'\t')) {
-                return false;
-            }
-            let local = mailbox(path).split(|byte| *byte == b'@').next().unwrap_or_default();
-            let local =
-                local.strip_prefix(b"\"").and_then(|local| local.strip_suffix(b"\"")).unwrap_or(local);
-            ALIASES.iter().any(|alias| alias.eq_ignore_ascii_case(local))
-        }
+        Seen::Command { path, .. } => is_decode_alias(path),
         Seen::Field(Field { value, .. }) => {
             ALIASES.iter().any(|alias| starts(value, alias) && value.get(alias.len()) == Some(&b'@'))
         }
@@ -369,7 +380,7 @@ fn looks_up(text: &[u8]) -> bool {
 
 /// Whether a field of this name has addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
 fn has_addresses(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 16] = [
+    const NAMES: Names<16> = Names::new([
         b"Apparently-To",
         b"Bcc",
         b"Cc",
@@ -386,10 +397,10 @@ fn has_addresses(name: &[u8]) -> bool {
         b"Return-Path",
         b"Sender",
         b"To",
-    ];
+    ]);
     // Most others end in another letter.
     matches!(name.last(), Some(b'o' | b'O' | b'c' | b'C' | b'm' | b'M' | b'r' | b'R' | b'h' | b'H'))
-        && NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+        && NAMES.contains(name)
 }
 
 /// Pairs of empty brackets, of which one is legal, above which 7008 sees an overflow.

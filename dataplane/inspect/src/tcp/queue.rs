@@ -112,10 +112,10 @@ pub struct Queues {
 pub struct Owed {
     /// How many, at most as many as make the sender send again (RFC 5681 section 3.2).
     pub count: u8,
-    /// Where the first segment begins that the sender has not been told of.
-    pub from: StreamOffset,
     /// Since when, or since when the receiver has said nothing new.
     pub since: Instant,
+    /// Times that the sender was told since segments wait.
+    pub told: u8,
 }
 
 /// What the gateway itself has sent again, of what it remembers.
@@ -135,34 +135,45 @@ pub const SACK_LIMIT: usize = 3;
 /// A range of octets.
 pub type Range = (StreamOffset, StreamOffset);
 
+/// Ranges kept: those that a sender has not been told of are some for each burst.
+const RANGES: usize = 32;
+
 /// Ranges of octets that wait, the one that grew last first: "the first SACK block MUST specify the contiguous block of data
 /// containing the segment which triggered this ACK" (RFC 2018 section 4), and then those that were reported most recently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Blocks {
-    ranges: [Range; SACK_LIMIT + 1],
+    ranges: [Range; RANGES],
     count: usize,
+    /// So many of the first have grown since the sender was told.
+    news: usize,
 }
 
 impl Blocks {
     /// A segment with these octets waits now, or waited already.
     pub fn add(&mut self, (mut from, mut to): Range) {
-        let mut ranges = [Range::default(); SACK_LIMIT + 1];
-        let mut count = 1;
-        for (left, right) in &self.ranges[..self.count] {
+        let before = *self;
+        (self.count, self.news) = (1, 1);
+        for (number, (left, right)) in before.ranges[..before.count].iter().enumerate() {
             if *left <= to && from <= *right {
                 (from, to) = (from.min(*left), to.max(*right));
-            } else if count < ranges.len() {
-                ranges[count] = (*left, *right);
-                count += 1;
+            } else if let Some(range) = self.ranges.get_mut(self.count) {
+                *range = (*left, *right);
+                self.count += 1;
+                self.news += usize::from(number < before.news);
             }
         }
-        ranges[0] = (from, to);
-        *self = Self { ranges, count };
+        self.ranges[0] = (from, to);
     }
 
-    /// Those behind `next`, at most [`SACK_LIMIT`], the one that grew last first.
+    /// Those behind `next`, the one that grew last first.
     pub fn behind(&self, next: StreamOffset) -> impl Iterator<Item = Range> + '_ {
-        self.ranges[..self.count].iter().copied().filter(move |(from, _)| *from > next).take(SACK_LIMIT)
+        self.ranges[..self.count].iter().copied().filter(move |(from, _)| *from > next)
+    }
+
+    /// How many of those behind `next` have grown since this was asked last: the first ones.
+    pub fn news(&mut self, next: StreamOffset) -> usize {
+        let news = core::mem::take(&mut self.news);
+        self.ranges[..news].iter().filter(|(from, _)| *from > next).count()
     }
 }
 
@@ -197,31 +208,11 @@ impl Queues {
         }
     }
 
-    /// The first ranges of octets that wait and begin at `from` or behind it, ascending, and how many they are.
-    #[must_use]
-    pub fn ranges(&self, from: StreamOffset) -> ([Range; SACK_LIMIT], usize) {
-        let mut ranges = [Range::default(); SACK_LIMIT];
-        let mut count = 0;
-        let first = self.held.partition_point(|held| held.offset < from);
-        for held in self.held.range(first..) {
-            let end = StreamOffset(held.offset.0 + u64::from(held.span));
-            if count > 0 && ranges[count - 1].1 >= held.offset {
-                ranges[count - 1].1 = ranges[count - 1].1.max(end);
-            } else if count < SACK_LIMIT {
-                ranges[count] = (held.offset, end);
-                count += 1;
-            } else {
-                break;
-            }
-        }
-        (ranges, count)
-    }
-
     /// Lets go of what waits, and says how many segments that were.
     pub fn let_go(&mut self) -> usize {
         let count = self.held.len();
         self.held.clear();
-        (self.blocks, self.owed) = (Blocks::default(), Owed::default());
+        (self.blocks.count, self.blocks.news, self.owed) = (0, 0, Owed::default());
         count
     }
 }
@@ -268,7 +259,7 @@ mod tests {
         let mut pool = VecMemory::pool(8, 64);
         let mut queues = Queues::default();
         let behind = |queues: &Queues, next: u64| -> Vec<_> {
-            queues.blocks.behind(StreamOffset(next)).map(|(from, to)| (from.0, to.0)).collect()
+            queues.blocks.behind(StreamOffset(next)).take(3).map(|(from, to)| (from.0, to.0)).collect()
         };
         for (offset, span) in [(30, 10), (10, 10), (60, 1), (20, 5)] {
             assert!(queues.hold(held(&mut pool, offset, span)));
@@ -279,18 +270,32 @@ mod tests {
         assert_eq!(behind(&queues, 0), [(30, 40), (10, 25), (60, 61)], "but says what came");
         assert!(queues.hold(held(&mut pool, 80, 1)) && queues.hold(held(&mut pool, 90, 1)));
         assert_eq!(behind(&queues, 0), [(90, 91), (80, 81), (30, 40)]);
-        assert_eq!(behind(&queues, 40), [(90, 91), (80, 81)]);
+        assert_eq!(behind(&queues, 40), [(90, 91), (80, 81), (60, 61)], "older ones are remembered");
         assert!(queues.hold(held(&mut pool, 40, 40)));
         assert_eq!(behind(&queues, 0), [(30, 81), (90, 91), (10, 25)], "a filled gap joins");
-        let ranges = |from| {
-            let (ranges, count) = queues.ranges(StreamOffset(from));
-            ranges[..count].iter().map(|(from, to)| (from.0, to.0)).collect::<Vec<_>>()
-        };
-        assert_eq!(ranges(0), [(10, 25), (30, 81), (90, 91)]);
-        assert_eq!(ranges(81), [(90, 91)]);
         let offsets: Vec<_> = queues.held.iter().map(|held| held.offset.0).collect();
         assert_eq!(offsets, [10, 20, 30, 40, 60, 80, 90]);
         assert_eq!((queues.let_go(), behind(&queues, 0).len(), pool.free_count()), (7, 0, 8));
+    }
+
+    #[test]
+    fn what_grew_since_the_sender_was_told_is_known() {
+        let mut blocks = Blocks::default();
+        let at = StreamOffset;
+        for from in [10, 30, 50] {
+            blocks.add((at(from), at(from + 10)));
+        }
+        assert_eq!(blocks.news(at(10)), 2, "10 has left");
+        assert_eq!(blocks.news(at(0)), 0);
+        blocks.add((at(40), at(45)));
+        assert_eq!(blocks.behind(at(0)).next(), Some((at(30), at(45))));
+        blocks.add((at(70), at(75)));
+        blocks.add((at(45), at(50)));
+        assert_eq!(blocks.news(at(0)), 2, "two became one, and it is no news twice");
+        for number in 1..1000 {
+            blocks.add((at(number * 100), at(number * 100 + 1)));
+        }
+        assert_eq!((blocks.behind(at(0)).count(), blocks.news(at(0))), (RANGES, RANGES));
     }
 
     #[test]

@@ -224,13 +224,35 @@ impl Stream {
         if before == (self.acked, self.finish_acked) {
             return AckEffect::Repeated;
         }
+        self.forget(spare);
+        AckEffect::Advanced
+    }
+
+    /// Lets go of what is acknowledged.
+    fn forget(&mut self, spare: &mut Spare) {
         if let Some(queues) = &mut self.queues {
             while queues.remembered.front().is_some_and(|entry| entry.end() <= self.acked) {
                 queues.remembered.pop_front();
             }
             spare.reclaim(&mut self.queues);
         }
-        AckEffect::Advanced
+    }
+
+    /// Whether nothing waits, and nothing of what is on its way to the receiver is the gateway's to answer for.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.queues.as_ref().is_none_or(|queues| {
+            queues.held.is_empty()
+                && queues.owed.count == 0
+                && queues.shown.is_none()
+                && queues.promised <= self.acked
+        })
+    }
+
+    /// Segments that are remembered.
+    #[must_use]
+    pub fn remembered_count(&self) -> usize {
+        self.queues.as_ref().map_or(0, |queues| queues.remembered.len())
     }
 
     /// Whether so many octets with this sequence number continue the stream and may all leave.
@@ -251,6 +273,16 @@ impl Stream {
         }
     }
 
+    /// Takes note of what else the segment said that continues the stream.
+    #[inline]
+    pub fn said(&mut self, window: u16, timestamp: Option<u32>) {
+        self.window = window;
+        if let Some(timestamp) = timestamp {
+            self.timestamp = timestamp;
+            self.stamped(timestamp);
+        }
+    }
+
     /// Whether `ack` stands between what the receiver has acknowledged and what was forwarded.
     #[must_use]
     #[inline]
@@ -258,8 +290,18 @@ impl Stream {
         u64::from(self.seq(self.next).wrapping_sub(ack)) <= self.next.0 - self.acked.0
     }
 
-    /// The receiver acknowledges `ack`, which [`Stream::is_confirmed_by`], of octets that nobody remembers, and allows `window`
+    /// The receiver acknowledges `ack`, which [`Stream::is_confirmed_by`], of a stream that has not finished, and allows `window`
     /// (unscaled) more.
+    #[inline]
+    pub fn acknowledged(&mut self, ack: u32, window: u16, spare: &mut Spare) {
+        let before = self.acked;
+        self.confirmed(ack, window);
+        if self.acked != before {
+            self.forget(spare);
+        }
+    }
+
+    /// The same of octets that nobody remembers.
     #[inline]
     pub fn confirmed(&mut self, ack: u32, window: u16) {
         self.acked = StreamOffset(self.next.0 - u64::from(self.seq(self.next).wrapping_sub(ack)));

@@ -3,6 +3,7 @@
 use artifact::smtp::{Encoding, Test};
 
 use super::{Cause, Facts, Observation, Rules};
+use crate::scan::CriterionSet;
 
 /// What happens in a session that criteria are compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,20 @@ impl Compared {
     pub fn by(&self, event: Event) -> &[u16] {
         &self.0[event as usize]
     }
+}
+
+/// Whether a RCPT in which no pattern is found is no event to any criterion.
+pub(super) fn passes_recipients(tests: &[Test], negated: &CriterionSet) -> bool {
+    tests.iter().enumerate().all(|(index, test)| {
+        let negated = negated.contains(u16::try_from(index).unwrap_or(u16::MAX));
+        match test {
+            Test::CommandVerb(name) => !negated && !name.eq_ignore_ascii_case("RCPT"),
+            Test::RecipientAddress => !negated,
+            Test::RecipientCount(_) => negated,
+            Test::CommandLineLength(_) | Test::Always => false,
+            _ => true,
+        }
+    })
 }
 
 impl Rules {
@@ -101,6 +116,12 @@ impl Rules {
             Test::RecipientCount(limit) if negated => Some(facts.recipient_count > *limit),
             _ => None,
         });
+    }
+
+    /// Whether some criterion compares the number of refused recipients.
+    #[must_use]
+    pub fn counts_refused(&self) -> bool {
+        self.catches_all || !self.compared.by(Event::RecipientReply).is_empty()
     }
 
     /// A reply to RCPT, already counted in `facts`.

@@ -8,7 +8,7 @@ use artifact::settings::{Decode, EndOfData, Place as Looks, SIGNATURES, Signatur
 use artifact::smtp::{Base, Region, SmtpPolicy, Terminal, Test};
 
 use super::legal::{Legal, Place, denied, is_legal, words};
-use super::observe::Compared;
+use super::observe::{Compared, passes_recipients};
 use super::words::Words;
 use super::{Cause, Observation};
 use crate::event::ReplyCode;
@@ -92,8 +92,13 @@ pub struct Rules {
     pub(super) data_lengths: Box<[u64]>,
     audit_trail: bool,
     signatures: u32,
+    /// Recipients that a transaction may have before a RCPT as nearly every client says it is looked at by more than patterns.
+    usual_recipients: u32,
     pub(super) max_data: Option<u64>,
 }
+
+/// The signature that counts recipients.
+const SPAM: u16 = 3106;
 
 /// The signature that looks at the base64 of AUTH.
 pub const ODD_BASE64: u16 = 7006;
@@ -146,6 +151,17 @@ impl Rules {
                     | Test::MimeEncoding(_)
             )
         });
+        let legal = Legal::new(policy);
+        let passes = !catches_all
+            && !policy.audit_trail
+            && is_legal(legal, Place::Verb, b"RCPT")
+            && passes_recipients(&tests, &negated);
+        let counts = policy.settings.signatures.contains(&SPAM);
+        let usual_recipients = match policy.settings.defences.spam_recipients {
+            _ if !passes => 0,
+            limit if counts => limit,
+            _ => u32::MAX,
+        };
         let wants = Wants {
             mime: asked || place > Some(Looks::Commands),
             only_header: !asked && place == Some(Looks::Header),
@@ -153,7 +169,7 @@ impl Rules {
             header: policy.criteria.iter().any(|criterion| criterion.test == Test::Header),
         };
         Self {
-            legal: Legal::new(policy),
+            legal,
             end_of_data: policy.settings.end_of_data,
             decode: if wants.body { policy.settings.decode } else { Decode::Off },
             requires_tls: policy.settings.starttls == StartTls::Require,
@@ -194,6 +210,7 @@ impl Rules {
                 })
                 .collect(),
             audit_trail: policy.audit_trail,
+            usual_recipients,
             signatures: SIGNATURES
                 .iter()
                 .enumerate()
@@ -311,6 +328,13 @@ impl Rules {
     #[must_use]
     pub fn spam_recipients(&self) -> u32 {
         self.defences.spam_recipients
+    }
+
+    /// Whether a RCPT as nearly every client says it that follows so many others of its transaction passes
+    /// when no pattern is found in its path: no criterion, count, record or signature has to do with it.
+    #[must_use]
+    pub fn passes_usual_recipient(&self, count: u32) -> bool {
+        count < self.usual_recipients
     }
 
     /// What one connection may do.

@@ -30,7 +30,12 @@ impl Sum {
             (sum, carry) = sum.overflowing_add(u64::from_ne_bytes(*word));
             carries += u64::from(carry);
         }
-        Sum(sum).plus(carries + last_words(rest))
+        let last = match octets.last_chunk() {
+            // The octets in front of the rest are in the lower half of the word, as a little-endian machine reads it.
+            Some(word) => u64::from_le_bytes(*word).unbounded_shr(u64::BITS - 8 * rest.len() as u32).to_le(),
+            None => last_words(rest),
+        };
+        Sum(sum).plus(carries + last)
     }
 
     /// With one 16-bit word added.

@@ -15,7 +15,7 @@ mod outline;
 mod segment;
 pub mod tcp;
 
-pub use outline::{Outline, outline};
+pub use outline::{Outline, outline, plain_outline};
 pub use segment::{Flags, Options, Sack, SackBlock, Segment, Timestamps};
 
 use core::net::{IpAddr, Ipv6Addr};
@@ -248,11 +248,8 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Packet, Malformed> {
 pub fn segment(frame: &[u8], outline: &Outline, checksums: Checksums) -> Result<Segment, Malformed> {
     let octets = outline.tcp(frame);
     let (fixed, whole) = tcp::header(octets)?;
-    if checksums == Checksums::Verify {
-        let packet = frame.get(usize::from(outline.ip_start)..).unwrap_or_default();
-        if !pseudo_header(packet, outline.is_v6, octets.len()).with(octets).is_valid() {
-            return Err(Malformed::Checksum);
-        }
+    if checksums == Checksums::Verify && !outline.is_sound(frame) {
+        return Err(Malformed::Checksum);
     }
     let header = tcp::Header(fixed);
     let flags = header.flags();

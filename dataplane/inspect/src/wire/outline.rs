@@ -1,7 +1,7 @@
 //! The first half of [`super::parse`]: where a TCP segment stands in its frame and between whom it is, before anything of it is
 //! believed.
 
-use super::{Checksums, Endpoint, Network, TCP, Vlan, ethernet, headers, ipv4, u16_at};
+use super::{Checksums, Endpoint, Network, TCP, Vlan, ethernet, headers, ipv4, pseudo_header, u16_at};
 
 /// A whole TCP segment of which only the headers in front of TCP's were read, and its ports. Offsets are from the frame's
 /// first octet.
@@ -70,19 +70,30 @@ impl Outline {
     pub fn tcp<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
         frame.get(usize::from(self.tcp_start)..usize::from(self.end)).unwrap_or_default()
     }
+
+    /// Whether the segment's TCP checksum is right.
+    #[must_use]
+    #[inline]
+    pub fn is_sound(&self, frame: &[u8]) -> bool {
+        let packet = frame.get(usize::from(self.ip_start)..).unwrap_or_default();
+        let octets = self.tcp(frame);
+        pseudo_header(packet, self.is_v6, octets.len()).with(octets).is_valid()
+    }
 }
 
 /// The first half of [`super::parse`] for a whole TCP segment, all but TCP: `None` for every other frame, well-formed or not.
 /// The checksum of an IPv4 header is verified unless trusted, TCP's is not.
 #[must_use]
-#[inline]
+#[inline(never)]
 pub fn outline(frame: &[u8], checksums: Checksums) -> Option<Outline> {
-    plain(frame, checksums).or_else(|| walk(frame, checksums))
+    let (link, network) = headers(frame, checksums).ok()??;
+    Outline::new(frame, &link, &network)
 }
 
-/// The same for what nearly every frame is: TCP over IPv4, neither tagged nor with options nor a fragment.
+/// The same for what nearly every frame is: TCP over IPv4, neither tagged nor with options nor a fragment. `None` for every other.
+#[must_use]
 #[inline]
-fn plain(frame: &[u8], checksums: Checksums) -> Option<Outline> {
+pub fn plain_outline(frame: &[u8], checksums: Checksums) -> Option<Outline> {
     const TCP_START: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
     let (link, rest) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
     let (fixed, tcp) = rest.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;
@@ -114,12 +125,6 @@ fn plain(frame: &[u8], checksums: Checksums) -> Option<Outline> {
 
 /// What an IPv4 address is mapped with (RFC 4291 section 2.5.5.2).
 const MAPPED: u128 = 0xffff << 32;
-
-#[inline(never)]
-fn walk(frame: &[u8], checksums: Checksums) -> Option<Outline> {
-    let (link, network) = headers(frame, checksums).ok()??;
-    Outline::new(frame, &link, &network)
-}
 
 #[cfg(test)]
 mod tests {
@@ -154,18 +159,18 @@ mod tests {
             }
             frame.truncate(len);
             for checksums in [Checksums::Verify, Checksums::Trust] {
-                let short = plain(&frame, checksums);
-                prop_assert!(short.is_none() || short == walk(&frame, checksums), "{:?}", short);
+                let short = plain_outline(&frame, checksums);
+                prop_assert!(short.is_none() || short == outline(&frame, checksums), "{:?}", short);
             }
         }
     }
 
     #[test]
     fn a_plain_segment_is_recognised() {
-        let outline = plain(&frame(), Checksums::Verify).unwrap();
-        assert_eq!(Some(outline), walk(&frame(), Checksums::Verify));
-        assert_eq!((outline.ip_start, outline.tcp_start, outline.end), (14, 34, 57));
-        assert_eq!(outline.source(), Endpoint::new([192, 0, 2, 1].into(), 40_000));
-        assert_eq!(outline.destination(), Endpoint::new([198, 51, 100, 7].into(), 25));
+        let plain = plain_outline(&frame(), Checksums::Verify).unwrap();
+        assert_eq!(Some(plain), outline(&frame(), Checksums::Verify));
+        assert_eq!((plain.ip_start, plain.tcp_start, plain.end), (14, 34, 57));
+        assert_eq!(plain.source(), Endpoint::new([192, 0, 2, 1].into(), 40_000));
+        assert_eq!(plain.destination(), Endpoint::new([198, 51, 100, 7].into(), 25));
     }
 }

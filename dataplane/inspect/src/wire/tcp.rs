@@ -34,7 +34,7 @@ pub(super) mod kind {
 }
 
 /// A view of the header's fixed part.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Header<H>(pub H);
 
 impl<H: Borrow<[u8; HEADER_LEN]>> Header<H> {

@@ -15,6 +15,7 @@ mod policy;
 mod run;
 mod script;
 mod sessions;
+mod usual;
 
 use std::path::{Path, PathBuf};
 

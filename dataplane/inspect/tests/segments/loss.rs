@@ -77,11 +77,43 @@ fn what_came_meanwhile_is_named_with_what_fills_a_gap() {
         assert!(client(&mut puppet, offset).is_empty());
     }
     assert!(server(&mut puppet, 100, None).is_empty(), "a part of what was promised");
-    // Four gaps are more than one segment can name: everything is named before anything is acknowledged.
+    // Four gaps are more than one segment can name: all are named when anything is acknowledged.
     let left = server(&mut puppet, 200, None);
     assert_eq!(left.len(), 2);
-    assert_eq!(told(&left[..1]), (0, vec![(700, 800), (500, 600), (300, 400)]));
-    assert_eq!(told(&left[1..]), (200, vec![(900, 1000)]));
+    assert_eq!(told(&left[..1]), (0, vec![(300, 400)]));
+    assert_eq!(told(&left[1..]), (200, vec![(900, 1000), (700, 800), (500, 600)]));
+}
+
+#[test]
+fn a_sender_that_knows_of_a_gap_hears_of_the_rest_of_a_burst_at_once() {
+    let mut puppet = Puppet::connected(V4);
+    let burst = |offsets: &[u32]| -> Vec<Vec<u8>> {
+        let frame = |offset: &u32| {
+            let (ack, flags, window, payload) = (SERVER_ISN + 1, Flags::ACK, 512, &octets(*offset)[..]);
+            V4.frame(
+                true,
+                &Outgoing { seq: seq(*offset), ack, flags, window, payload, ..Outgoing::default() },
+            )
+        };
+        offsets.iter().map(frame).collect()
+    };
+    // One that goes by duplicates has its three.
+    let left = puppet.put_burst(PortId::A, &burst(&[100, 200, 300, 400, 600]));
+    assert_eq!(left.len(), 4);
+    for (number, end) in [(0, 200), (1, 300), (2, 400)] {
+        assert_eq!(told(&left[number..=number]), (0, vec![(100, end)]));
+    }
+    assert_eq!(told(&left[3..]), (0, vec![(600, 700), (100, 500)]));
+    // Five ranges are two segments; the newest are in the last one.
+    let left = puppet.put_burst(PortId::A, &burst(&[700, 900, 1100, 1300, 1500, 1600]));
+    assert_eq!(left.len(), 2);
+    assert_eq!(told(&left[..1]), (0, vec![(900, 1000), (600, 800), (100, 500)]));
+    assert_eq!(told(&left[1..]), (0, vec![(1500, 1700), (1300, 1400), (1100, 1200)]));
+    let left = puppet.put_burst(PortId::A, &burst(&[0, 800, 1700]));
+    assert_eq!(forwarded(&left[..5]), [0, 100, 200, 300, 400]);
+    assert!(left[5..].is_empty(), "the receiver has not accounted for these");
+    let left = server(&mut puppet, 500, None);
+    assert_eq!(told(&left), (500, vec![(1500, 1800), (600, 1000), (1300, 1400)]));
 }
 
 #[test]
@@ -126,6 +158,7 @@ fn a_receiver_that_says_nothing_gets_the_first_segment_again_a_few_times() {
     let mut puppet = promised(4);
     assert!(server(&mut puppet, 100, None).is_empty());
     assert_eq!(forwarded(&puppet.wait(Duration::from_secs(5))), [100, 100, 100]);
+    assert_eq!(puppet.engine.counters().repairs_given_up, 1);
     // Then the sender sees for itself.
     assert_eq!(told(&server(&mut puppet, 200, Some((300, 400)))), (200, vec![(300, 400)]));
 }

@@ -1,6 +1,7 @@
 //! What single segments and fragments may look like, who gets a place in the flow table, and that everything ends: a
 //! puppeteer moves both ends of the connections, and looks at each frame that leaves.
 
+mod again;
 mod bounded;
 mod exchanges;
 mod fragments;

@@ -132,6 +132,19 @@ impl Puppet {
         self.collect(out)
     }
 
+    /// Puts several frames in at once.
+    pub fn put_burst(&mut self, port: PortId, frames: &[Vec<u8>]) -> Vec<Left> {
+        let mut burst = Vec::new();
+        for bytes in frames {
+            let mut frame = self.pool.alloc(0, bytes.len()).expect("frames leak");
+            self.pool.bytes_mut(&mut frame).copy_from_slice(bytes);
+            burst.push((port, frame));
+        }
+        let mut out = Vec::new();
+        self.engine.receive_burst(self.now, burst.into_iter(), &mut self.pool, &mut out);
+        self.collect(out)
+    }
+
     fn collect(&mut self, out: Vec<(PortId, inspect::frame::Sealed)>) -> Vec<Left> {
         self.records.extend(self.engine.journal_mut().drain());
         out.into_iter()

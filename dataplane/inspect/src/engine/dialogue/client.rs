@@ -11,7 +11,7 @@ use super::{CLIENT, Context, Dialogue, Next, Passage};
 use crate::anomaly::Anomaly;
 use crate::event::{Action, Kind, ReplyCode};
 use crate::rewrite::mask;
-use crate::scan::Matcher;
+use crate::scan::{CriterionSet, Matcher};
 use crate::smtp::chunk::Chunk;
 use crate::smtp::ext::CHUNKING;
 use crate::smtp::line::without_end;
@@ -34,6 +34,11 @@ impl Dialogue {
             groups_of_four: context.rules.wants_groups_of_four(),
         };
         while at < bytes.len() {
+            let usual = self.usual_recipients(&bytes[at..], context);
+            at += usual.len;
+            if at == bytes.len() {
+                break;
+            }
             let here = self.offsets[CLIENT] + at as u64;
             let event = self.session.client(&bytes[at..], auth, &mut context.stores.lines);
             self.early &= event == ClientEvent::Blocked;
@@ -55,7 +60,7 @@ impl Dialogue {
                     at += len;
                 }
                 ClientEvent::Command(len, head) => {
-                    match self.command(&mut bytes[at..at + len], head, here, context) {
+                    match self.command(&mut bytes[at..at + len], head, usual.hits, here, context) {
                         Ok(()) => at += len,
                         // Its chunk comes before its reply is read.
                         Err(reply) if self.session.in_chunk() => {
@@ -150,11 +155,12 @@ impl Dialogue {
         }
     }
 
-    /// A complete command line, of which `piece` is the last part.
+    /// A complete command line, of which `piece` is the last part. Its path may have been scanned already.
     fn command<X: Matcher>(
         &mut self,
         piece: &mut [u8],
         head: Head,
+        hits: Option<CriterionSet>,
         here: u64,
         context: &mut Context<'_, X>,
     ) -> Result<(), ReplyCode> {
@@ -219,7 +225,10 @@ impl Dialogue {
                 Verb::Mail => scan(self.smtp, Region::Sender, path, &mut seen, context),
                 Verb::Rcpt => {
                     self.facts.recipient_count = counted.saturating_add(1);
-                    scan(self.smtp, Region::Recipient, path, &mut seen, context);
+                    match hits {
+                        Some(hits) => seen.scanned(rules, Region::Recipient, &hits),
+                        None => scan(self.smtp, Region::Recipient, path, &mut seen, context),
+                    }
                     rules.recipient(&self.facts, &mut seen);
                 }
                 Verb::Data | Verb::Bdat => rules.data(&self.facts, &mut seen),

@@ -8,6 +8,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `client.rs` | command lines and what they may not be |
+//! | `usual.rs` | command lines about which there is nothing to say |
 //! | `protocol.rs` | what the protocol itself says of them |
 //! | `ruling.rs` | command lines that are overwritten or refused |
 //! | `conduct.rs` | junk, failed logins, time |
@@ -29,6 +30,7 @@ mod server;
 mod state;
 mod stores;
 mod tls_memory;
+mod usual;
 
 use core::time::Duration;
 

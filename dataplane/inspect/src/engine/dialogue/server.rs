@@ -35,6 +35,10 @@ impl Dialogue {
         // Where the reply under way begins, if none of it has left.
         let mut reply_start = None;
         while at < bytes.len() {
+            at += self.usual_replies(&bytes[at..], context);
+            if at == bytes.len() {
+                break;
+            }
             let here = self.offsets[SERVER] + at as u64;
             if !self.session.is_replying() {
                 reply_start = Some(at);
@@ -205,17 +209,21 @@ impl Dialogue {
             return Ok(());
         }
         let name = &text[at.clone()];
-        let judged = Judged::octets(Direction::ServerToClient, here - start as u64, text);
+        let offset = here - start as u64;
+        let judged = |text: &[u8]| Judged::octets(Direction::ServerToClient, offset, text);
         // Whether the client is shown it or not.
         self.offers_tls |= name.eq_ignore_ascii_case(b"STARTTLS");
         let mechanisms_masked = core::mem::take(&mut self.mechanisms_masked);
 
         let cause = if rules.is_legal_keyword(name) {
             let seen = rules.keyword(name);
-            match rules.judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged, noted))
+            match rules
+                .judge(&mut self.facts, &seen, |noted| report::noted(context.journal, &judged(text), noted))
             {
                 Outcome::Pass if rules.is_denied(name) => None,
                 Outcome::Pass | Outcome::Allow => {
+                    // As it was before it is overwritten.
+                    let judged = (is_auth || mechanisms_masked).then(|| judged(text));
                     // A refusal that is only still to be said keeps the form it was reported in.
                     if self.gate == Gate::Open {
                         self.session.advertise(piece, TEXT + at.start..TEXT + at.end);
@@ -224,7 +232,9 @@ impl Dialogue {
                     if is_auth {
                         self.mask_mechanisms(piece, rules);
                     }
-                    if core::mem::take(&mut self.mechanisms_masked) || mechanisms_masked {
+                    if (core::mem::take(&mut self.mechanisms_masked) || mechanisms_masked)
+                        && let Some(judged) = judged
+                    {
                         context.counters.smtp_masked_keywords += 1;
                         context.decision(Kind::SmtpEhloMasked, &judged, None, Action::Mask, None);
                     }
@@ -232,7 +242,7 @@ impl Dialogue {
                 }
                 Outcome::Reset(cause) => {
                     let reply = rules.reply(cause);
-                    context.decision(Kind::SmtpMatch, &judged, Some(cause), Action::Close, Some(reply));
+                    context.decision(Kind::SmtpMatch, &judged(text), Some(cause), Action::Close, Some(reply));
                     return Err(reply);
                 }
                 Outcome::Mask(cause) => Some(cause),
@@ -241,6 +251,7 @@ impl Dialogue {
             None
         };
 
+        let judged = judged(text);
         let kind = if cause.is_some() { Kind::SmtpMatch } else { Kind::SmtpEhloMasked };
         let illegal = rules.keywords().illegal_from(name, true).unwrap_or(name.len());
         let from = match masking {

@@ -1,5 +1,6 @@
 //! Extensions, and those that a session's server offered.
 
+use crate::names::Names;
 use crate::smtp::command::{LINE_LIMIT, Verb};
 
 /// An extension that is known.
@@ -198,8 +199,18 @@ impl Advertised {
     }
 }
 
+/// Their keywords.
+const KEYWORDS: Names<{ EXTENSIONS.len() }> = {
+    let (mut names, mut index) = ([b"".as_slice(); EXTENSIONS.len()], 0);
+    while index < names.len() {
+        names[index] = EXTENSIONS[index].keyword.as_bytes();
+        index += 1;
+    }
+    Names::new(names)
+};
+
 fn known(keyword: &[u8]) -> Option<usize> {
-    EXTENSIONS.iter().position(|extension| extension.keyword.as_bytes().eq_ignore_ascii_case(keyword))
+    KEYWORDS.position(keyword)
 }
 
 #[cfg(test)]

@@ -1,0 +1,73 @@
+//! Lists of names as protocols have them: compared without case, found by their length first. Most words that are looked up
+//! are none of a list, and are compared with one or two of it.
+
+/// Some names, each of which has a place.
+#[derive(Debug)]
+pub struct Names<const N: usize> {
+    names: [&'static [u8]; N],
+    /// Bit n for name n, by length.
+    by_len: [u32; NAME_LEN],
+}
+
+/// No name has as many octets.
+const NAME_LEN: usize = 32;
+
+impl<const N: usize> Names<N> {
+    /// The names; what does not fit does not compile.
+    #[must_use]
+    pub const fn new(names: [&'static [u8]; N]) -> Self {
+        assert!(N <= u32::BITS as usize);
+        let (mut by_len, mut index) = ([0; NAME_LEN], 0);
+        while index < N {
+            by_len[names[index].len()] |= 1 << index;
+            index += 1;
+        }
+        Self { names, by_len }
+    }
+
+    /// The place of the first that `name` is, in whatever case.
+    #[must_use]
+    #[inline]
+    pub fn position(&self, name: &[u8]) -> Option<usize> {
+        let mut left = *self.by_len.get(name.len())?;
+        while left != 0 {
+            let index = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let known = *self.names.get(index)?;
+            // Nearly everyone writes names as they are written where they come from.
+            if known == name || known.eq_ignore_ascii_case(name) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Whether `name` is one of them.
+    #[must_use]
+    #[inline]
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.position(name).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_any_case_and_nothing_else_is() {
+        const NAMES: Names<4> = Names::new([b"To", b"Date", b"From", b"TO"]);
+        for (word, place) in [
+            (&b"to"[..], Some(0)),
+            (b"date", Some(1)),
+            (b"FROM", Some(2)),
+            (b"fro", None),
+            (b"", None),
+            (&[b'x'; NAME_LEN], None),
+            (&[b'x'; NAME_LEN - 1], None),
+        ] {
+            assert_eq!(NAMES.position(word), place);
+            assert_eq!(NAMES.contains(word), place.is_some());
+        }
+    }
+}
