@@ -60,6 +60,9 @@ pub(crate) struct Crew<'a> {
     pub(crate) config: &'a RunConfig,
     /// Of the policy in force, for workers that are still to be made.
     pub(crate) patterns: Patterns,
+    /// Of older policies that sessions may live under, by generation. Kept here so that they are freed in this thread: a
+    /// worker would stand still while the kernel takes the memory of large databases back.
+    pub(crate) retired: Vec<(u32, Patterns)>,
     pub(crate) sides: Sides,
     pub(crate) cores: Vec<core_affinity::CoreId>,
     pub(crate) board: &'a Arc<Board>,
@@ -174,11 +177,13 @@ impl Crew<'_> {
                 GENERATION_LIMIT - 2
             ));
         }
-        let editions = Arc::new(self.board.editions().next(&loaded.artifact));
+        let before = self.board.editions();
+        let editions = Arc::new(before.next(&loaded.artifact));
         let part = editions.current().classification(sides);
         backend
             .set_policy(&self.gate.before(&part))
             .map_err(|error| format!("the kernel did not take the policy: {error}"))?;
+        self.retired.push((before.current().generation, self.patterns.clone()));
         // Before any worker can report under it.
         self.board.register.set(Arc::clone(&editions));
         let (done, is_done) = crossbeam_channel::bounded(prepared.len().max(1));
@@ -229,6 +234,8 @@ impl Crew<'_> {
         }
         let in_use = |generation| used.iter().any(|generations| generations.contains(&generation));
         self.board.register.set(Arc::new(editions.only(in_use)));
+        // What a worker published it did after it had given its own hold on them up.
+        self.retired.retain(|(generation, _)| in_use(*generation));
         if self.gate.forget(in_use)
             && let Err(error) = backend.set_policy(&self.gate.now())
         {
@@ -240,6 +247,7 @@ impl Crew<'_> {
     pub(crate) fn start_over(&mut self) {
         let editions = self.board.editions();
         self.board.register.set(Arc::new(editions.only(|_| false)));
+        self.retired.clear();
         self.gate.forget(|_| false);
     }
 

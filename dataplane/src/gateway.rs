@@ -139,6 +139,7 @@ pub fn run<B: Backend + 'static>(
     let mut crew = Crew {
         config,
         patterns: loaded.patterns.clone(),
+        retired: Vec::new(),
         sides,
         cores,
         board: &board,
