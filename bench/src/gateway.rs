@@ -229,7 +229,6 @@ impl Gateway {
             if got != limit {
                 return Err(format!("a memory port gave {got} frames of {limit}"));
             }
-            pool.warm(into);
         }
         let [from_a, from_b] = received;
         let mut received = [from_a.drain(..), from_b.drain(..)];

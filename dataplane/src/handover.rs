@@ -216,6 +216,9 @@ impl<M: Shared> HandOver<M> for Exchange<M::Chunk> {
         let Self { member, own } = self;
         let mut moved = 0;
         let mut reached = false;
+        for frame in &*frames {
+            pool.prefetch_headers(frame);
+        }
         for frame in frames.drain(..) {
             let owner = member.owners.of(pool.bytes(&frame)).unwrap_or(member.me);
             if owner == member.me {
@@ -241,7 +244,6 @@ impl<M: Shared> HandOver<M> for Exchange<M::Chunk> {
             member.ring();
         }
         std::mem::swap(frames, own);
-        let own_count = frames.len();
         for _ in 0..limit {
             let Some(Handed { parcel, from }) = member.desk().frames[side.index()].pop() else { break };
             frames.push(pool.take(parcel));
@@ -249,7 +251,6 @@ impl<M: Shared> HandOver<M> for Exchange<M::Chunk> {
             member.counts.taken += 1;
             moved += 1;
         }
-        pool.warm(&frames[own_count..]);
         moved
     }
 

@@ -181,7 +181,6 @@ impl<M: Memory, P: Port<M>, X: Matcher, S: Sink> Worker<M, P, X, S> {
         let mut count = 0;
         for side in PortId::ALL {
             count += self.ports[side.index()].receive(&mut self.pool, &mut self.received, self.burst)?;
-            self.pool.warm(&self.received);
             if let Some(handover) = &mut self.handover {
                 count += handover.exchange(side, &mut self.pool, &mut self.received, self.burst);
             }

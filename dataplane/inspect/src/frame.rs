@@ -6,12 +6,13 @@
 //! again when the last handle is dropped; nothing has to be given back by hand.
 
 use core::cell::{Cell, RefCell};
+use core::ops::Range;
 use std::rc::Rc;
 
 /// Octets of a cache line.
 const LINE_LEN: usize = 64;
-/// Octets of a frame that [`Pool::warm`] brings in: the headers of a segment.
-const WARM_LEN: usize = 2 * LINE_LEN;
+/// Octets in which the headers of a segment mostly stand.
+const HEADERS_LEN: usize = 2 * LINE_LEN;
 
 /// Memory cut into chunks of equal length, named by index.
 pub trait Memory {
@@ -206,24 +207,23 @@ impl<M: Memory> Pool<M> {
         self.slice(&frame.0)
     }
 
-    /// Reads the first [`WARM_LEN`] octets of each frame, so that the memory of all of them is on its way at once, instead of one
-    /// after the other when each is parsed: waiting for it is half of the time that a small frame takes.
-    pub fn warm(&self, frames: &[Frame]) {
-        let mut read = 0;
-        for frame in frames {
-            let bytes = self.bytes(frame);
-            read ^= bytes.first().unwrap_or(&0) ^ bytes.get(LINE_LEN).unwrap_or(&0);
-        }
-        core::hint::black_box(read);
+    /// Asks for a frame's first octets, where the headers of a segment stand, and does not wait.
+    #[inline]
+    pub fn prefetch_headers(&self, frame: &Frame) {
+        self.ask(frame, 0..HEADERS_LEN);
     }
 
-    /// Asks for the rest of a frame, behind what [`Pool::warm`] brings in, and does not wait: while the frame before it is judged, its
-    /// memory comes. The processor by itself follows a frame only once it is read, and no farther than the end of a page.
+    /// Asks for the rest of a frame: while the frame before it is judged, its memory comes. The processor by itself follows a frame only
+    /// once it is read, and no farther than the end of a page.
     #[inline]
     pub fn prefetch(&self, frame: &Frame) {
-        let bytes = self.bytes(frame);
-        for place in (WARM_LEN..bytes.len()).step_by(LINE_LEN) {
-            prefetch_index::prefetch_index(bytes, place);
+        self.ask(frame, HEADERS_LEN..self.bytes(frame).len());
+    }
+
+    #[inline]
+    fn ask(&self, frame: &Frame, places: Range<usize>) {
+        for place in places.step_by(LINE_LEN) {
+            prefetch_index::prefetch_index(self.bytes(frame), place);
         }
     }
 

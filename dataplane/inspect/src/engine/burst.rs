@@ -1,10 +1,10 @@
 //! Frames as they were received: taken apart, then handed on in their order.
 //!
-//! A frame mostly waits for memory: its own headers, which the port's [`Pool::warm`] brings in, and the state of its connection,
-//! of which there is more than a cache holds. So the frames of a burst are taken apart first as far as to know their connection,
-//! and a little of the state of each connection is read, one after the other without looking at it: the processor waits for many
-//! at once. Only then is each frame judged, while the octets of the next one come. What one frame does to a connection that a
-//! later one of the burst belongs to, that one sees.
+//! A frame mostly waits for memory: its own headers and octets, and the state of its connection, of which there is more than a
+//! cache holds. So the frames of a burst are taken apart first as far as to know their connection, while the headers of some
+//! behind them come, and a little of the state of each connection is read, one after the other without looking at it: the processor
+//! waits for many at once. Only then is each frame judged, while the octets of the next one come. What one frame does to a
+//! connection that a later one of the burst belongs to, that one sees.
 
 use core::cell::Cell;
 
@@ -19,6 +19,9 @@ use crate::wire::{self, Malformed, Outline, Packet, Segment};
 /// Frames that there is room for from the beginning: a port's burst, and as many from other workers.
 pub(super) const USUAL: usize = 128;
 
+/// Frames whose headers are under way while one is taken apart: as many cache lines as a processor waits for at once.
+const AHEAD: usize = 8;
+
 /// A received frame, as far as it is taken apart.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -27,12 +30,6 @@ pub(super) struct Arrival {
     tcp: Option<Known>,
     /// Whether its octets will probably be read: mostly those of a connection that is not inspected are not.
     is_read: Cell<bool>,
-}
-
-impl Arrival {
-    fn new(ingress: PortId, tcp: Option<Known>) -> Self {
-        Self { ingress, tcp, is_read: Cell::new(true) }
-    }
 }
 
 /// A TCP segment of which the connection is known and nothing else yet.
@@ -57,14 +54,23 @@ impl<X: Matcher> Engine<X> {
         let (mut arrivals, mut received) = core::mem::take(&mut self.arrivals);
         let queued = out.len();
         for (ingress, frame) in frames {
-            let bytes = pool.bytes(&frame);
-            self.shared.counters.received(ingress, bytes.len());
-            // Two calls: what makes a plain one's key and hash need not look whether it is one of IPv4.
-            match wire::plain_outline(bytes, self.shared.checksums()) {
-                Some(outline) => arrivals.push(Arrival::new(ingress, Some(self.known(outline)))),
-                None => arrivals.push(self.odd(ingress, bytes)),
-            }
+            arrivals.push(Arrival { ingress, tcp: None, is_read: Cell::new(true) });
             received.push(frame);
+        }
+        for frame in received.iter().take(AHEAD) {
+            pool.prefetch_headers(frame);
+        }
+        for (place, (arrival, frame)) in arrivals.iter_mut().zip(&received).enumerate() {
+            if let Some(coming) = received.get(place + AHEAD) {
+                pool.prefetch_headers(coming);
+            }
+            let bytes = pool.bytes(frame);
+            self.shared.counters.received(arrival.ingress, bytes.len());
+            // Two calls: what makes a plain one's key and hash need not look whether it is one of IPv4.
+            arrival.tcp = match wire::plain_outline(bytes, self.shared.checksums()) {
+                Some(outline) => Some(self.known(outline)),
+                None => self.odd(bytes),
+            };
         }
         if arrivals.len() > 1 {
             let hashes = || arrivals.iter().filter_map(|arrival| Some((arrival.tcp.as_ref()?.hash, arrival)));
@@ -121,9 +127,8 @@ impl<X: Matcher> Engine<X> {
 
     /// Takes a frame apart that is not plain.
     #[inline(never)]
-    fn odd(&self, ingress: PortId, frame: &[u8]) -> Arrival {
-        let outline = wire::outline(frame, self.shared.checksums());
-        Arrival::new(ingress, outline.map(|outline| self.known(outline)))
+    fn odd(&self, frame: &[u8]) -> Option<Known> {
+        wire::outline(frame, self.shared.checksums()).map(|outline| self.known(outline))
     }
 
     #[inline]
