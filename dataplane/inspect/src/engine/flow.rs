@@ -98,8 +98,8 @@ pub struct Flow {
     pub enhanced_codes: bool,
     /// First frame.
     pub created: Instant,
-    /// When a SYN or RST was last questioned, or a receiver was asked for its window.
-    pub challenged: Option<Instant>,
+    /// From when on a SYN or RST may be questioned, or a receiver be asked for its window, again.
+    pub challenges: Instant,
     /// What the server acknowledged instead of the client's SYN: it has an older connection between the same ends.
     pub older: Option<u32>,
     /// Anomalies already reported for this flow, one bit each.
@@ -107,6 +107,10 @@ pub struct Flow {
 }
 
 const _: () = assert!(Anomaly::ALL.len() <= 64, "one bit for each anomaly");
+const _: () = assert!(
+    size_of::<Flow>() <= 848,
+    "with its key it takes 14 cache lines, of which there may be a million"
+);
 
 impl Flow {
     /// A connection whose first SYN was just seen.
@@ -134,7 +138,7 @@ impl Flow {
             template,
             enhanced_codes: false,
             created: now,
-            challenged: None,
+            challenges: now,
             older: None,
             reported: 0,
         }
