@@ -140,10 +140,10 @@ const RANGES: usize = 32;
 
 /// Ranges of octets that wait, the one that grew last first: "the first SACK block MUST specify the contiguous block of data
 /// containing the segment which triggered this ACK" (RFC 2018 section 4), and then those that were reported most recently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Blocks {
-    ranges: [Range; RANGES],
-    count: usize,
+    /// At most [`RANGES`]; without memory of their own until something waits.
+    ranges: Vec<Range>,
     /// So many of the first have grown since the sender was told.
     news: usize,
 }
@@ -151,23 +151,25 @@ pub struct Blocks {
 impl Blocks {
     /// A segment with these octets waits now, or waited already.
     pub fn add(&mut self, (mut from, mut to): Range) {
-        let before = *self;
-        (self.count, self.news) = (1, 1);
-        for (number, (left, right)) in before.ranges[..before.count].iter().enumerate() {
-            if *left <= to && from <= *right {
+        let (mut number, mut news) = (0, 1);
+        let before = self.news;
+        self.ranges.retain(|(left, right)| {
+            let joins = *left <= to && from <= *right;
+            if joins {
                 (from, to) = (from.min(*left), to.max(*right));
-            } else if let Some(range) = self.ranges.get_mut(self.count) {
-                *range = (*left, *right);
-                self.count += 1;
-                self.news += usize::from(number < before.news);
             }
-        }
-        self.ranges[0] = (from, to);
+            news += usize::from(number < before && !joins);
+            number += 1;
+            !joins
+        });
+        self.ranges.truncate(RANGES - 1);
+        self.ranges.insert(0, (from, to));
+        self.news = news.min(RANGES);
     }
 
     /// Those behind `next`, the one that grew last first.
     pub fn behind(&self, next: StreamOffset) -> impl Iterator<Item = Range> + '_ {
-        self.ranges[..self.count].iter().copied().filter(move |(from, _)| *from > next)
+        self.ranges.iter().copied().filter(move |(from, _)| *from > next)
     }
 
     /// How many of those behind `next` have grown since this was asked last: the first ones.
@@ -212,7 +214,8 @@ impl Queues {
     pub fn let_go(&mut self) -> usize {
         let count = self.held.len();
         self.held.clear();
-        (self.blocks.count, self.blocks.news, self.owed) = (0, 0, Owed::default());
+        self.blocks.ranges.clear();
+        (self.blocks.news, self.owed) = (0, Owed::default());
         count
     }
 }
