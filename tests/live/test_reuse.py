@@ -104,12 +104,7 @@ def test_a_port_that_is_used_again(network, plain, address, port, gate, ends, le
     """`restarted`: the gateway has forgotten the older connection, too, as after an update or a crash."""
     middle = gate(RULES)
     leave(network, address, port)
-    # What is under way arrives: a client that still waits for an acknowledgement does not use its port again.
-    time.sleep(0.3)
-    if is_restarted:
-        middle.kill()
-        gate.clear()
-        gate(RULES, fresh=True)
+    settle(gate, middle, RULES, is_restarted)
     connects(network, address, port, ends)
 
 
@@ -118,14 +113,18 @@ def test_a_port_of_a_pinhole_that_is_used_again(network, plain, address, port, g
     """Of sessions that are not inspected the gateway remembers less."""
     middle = gate(PINHOLE, fresh=True)
     by_crash(network, address, port)
+    settle(gate, middle, PINHOLE, is_restarted)
+    connects(network, address, port, ends)
+    gate.clear()
+
+
+def settle(gate, middle, rules, is_restarted):
     # What is under way arrives: a client that still waits for an acknowledgement does not use its port again.
     time.sleep(0.3)
     if is_restarted:
         middle.kill()
         gate.clear()
-        gate(PINHOLE, fresh=True)
-    connects(network, address, port, ends)
-    gate.clear()
+        gate(rules, fresh=True)
 
 
 def connects(network, address, port, ends):
