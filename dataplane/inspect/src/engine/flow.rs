@@ -99,7 +99,7 @@ pub struct Flow {
     /// First frame.
     pub created: Instant,
     /// From when on a SYN or RST may be questioned, or a receiver be asked for its window, again.
-    pub challenges: Instant,
+    pub next_challenge: Instant,
     /// What the server acknowledged instead of the client's SYN: it has an older connection between the same ends.
     pub older: Option<u32>,
     /// Anomalies already reported for this flow, one bit each.
@@ -138,7 +138,7 @@ impl Flow {
             template,
             enhanced_codes: false,
             created: now,
-            challenges: now,
+            next_challenge: now,
             older: None,
             reported: 0,
         }

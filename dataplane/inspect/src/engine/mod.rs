@@ -232,10 +232,11 @@ impl<X: Matcher> Engine<X> {
     fn follow_up(&mut self, index: FlowIndex, earlier: Earlier, fate: Fate, now: Instant) {
         let Some(flow) = self.table.get_mut(index) else { return };
         self.shared.level_changed(flow, flow.totals.octets() - earlier.carried, now);
+        let owes = core::mem::take(&mut self.shared.owes);
         match fate {
             Fate::Ends(reason) => self.remove(index, reason, now),
             Fate::Lives => {
-                if core::mem::take(&mut self.shared.owes) {
+                if owes {
                     self.owing.push((index, earlier.direction));
                 }
                 flow.lane = lane::lane(flow, self.shared.config.uninspected);

@@ -274,10 +274,10 @@ pub(super) fn challenge<X, M: Memory>(
     direction: Direction,
     io: &mut Io<'_, M>,
 ) {
-    if io.now < flow.challenges {
+    if io.now < flow.next_challenge {
         return;
     }
-    flow.challenges = io.now + CHALLENGE_INTERVAL;
+    flow.next_challenge = io.now + CHALLENGE_INTERVAL;
     let offset = flow.stream(direction).next();
     shared.anomaly(flow, Anomaly::Challenged, direction, offset);
     let back = direction.reverse();
@@ -305,10 +305,10 @@ pub(super) fn probe<X, M: Memory>(
     direction: Direction,
     io: &mut Io<'_, M>,
 ) {
-    if io.now < flow.challenges {
+    if io.now < flow.next_challenge {
         return;
     }
-    flow.challenges = io.now + CHALLENGE_INTERVAL;
+    flow.next_challenge = io.now + CHALLENGE_INTERVAL;
     let own = Own {
         direction,
         seq: flow.streams[direction.index()].acked_seq().wrapping_sub(1),

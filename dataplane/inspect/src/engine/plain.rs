@@ -3,8 +3,8 @@
 //! Nearly every segment of an inspected session continues its stream, acknowledges what may be acknowledged and has nothing odd in
 //! its headers, and while nothing waits there is nothing to be done beside it. Such a segment is held against the connection
 //! once, its octets are given to the dialogue, and it leaves. It must pass the same checks as on the long way
-//! ([`super::segment`]), checksum and timestamps included: whatever does not, takes the long way and is judged there, since nothing has changed until then.
-//! What the dialogue says beside "more" is done there, too.
+//! ([`super::segment`]), checksum and timestamps included: whatever does not, takes the long way and is judged there, since nothing
+//! has changed until then. What the dialogue says beside "more" is done there, too.
 
 use super::depart::{Judged, judge, send_on};
 use super::dialogue::Next;

@@ -137,18 +137,31 @@ impl Message {
     pub fn restart(&mut self, decode: Decode, fields: &mut Shelf<Field>) {
         fields.give_from(&mut self.field);
         // Boundaries and octets of a line behind their lengths are left as they are: they are most of it.
-        let Self { boundaries, candidate, field: _, .. } = self;
+        // Every part is named, so that a new one is not forgotten here.
+        let Self {
+            phase,
+            entity,
+            boundaries,
+            field: _,
+            decode: decoded,
+            decoder,
+            own_header_ended,
+            header_len,
+            header_len_at_line,
+            begun,
+            doubtful,
+            once,
+            in_line,
+            in_text,
+            candidate,
+        } = self;
         boundaries.truncate(0);
         candidate.len = 0;
-        self.phase = Phase::default();
-        self.entity = Entity::default();
-        self.decode = decode;
-        self.decoder = None;
-        self.own_header_ended = false;
-        (self.header_len, self.header_len_at_line) = (0, 0);
-        (self.begun, self.doubtful) = (false, false);
-        self.once = 0;
-        (self.in_line, self.in_text) = (false, false);
+        (*phase, *entity, *decoded, *decoder) = (Phase::default(), Entity::default(), decode, None);
+        (*header_len, *header_len_at_line, *once) = (0, 0, 0);
+        for flag in [own_header_ended, begun, doubtful, in_line, in_text] {
+            *flag = false;
+        }
     }
 
     /// A dot was left out in front of the next octets.
