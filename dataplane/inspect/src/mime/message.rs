@@ -7,8 +7,9 @@ use memchr::memmem::Finder;
 use memchr::{memchr, memchr2};
 
 use super::boundary::{Boundaries, DELIMITER_LIMIT, Delimiter};
-use super::content_type::{Boundary, ContentType, Kind, encoding, is_plain, parse};
+use super::content_type::Kind;
 use super::decoding::Decoder;
+use super::entity::Entity;
 use super::field::{Field, value};
 use crate::names::Names;
 use crate::shelf::Shelf;
@@ -76,18 +77,6 @@ enum Phase {
     Encoded,
     /// Octets that are not text.
     Opaque,
-}
-
-/// What the header under way has said of its body.
-#[derive(Debug, Clone, Copy, Default)]
-struct Entity {
-    kind: Kind,
-    boundary: Option<Boundary>,
-    typed: bool,
-    encoded: bool,
-    /// What its text is decoded with. Of several encodings the first that is decoded.
-    decoder: Option<Decoder>,
-    has_encoding: bool,
 }
 
 /// A message under way.
@@ -265,7 +254,7 @@ impl Message {
         self.boundaries.truncate(inside);
         let digest = self.boundaries.is_digest(delimiter.level);
         let kind = if digest { Kind::Message } else { Kind::Text };
-        self.entity = Entity { kind, ..Entity::default() };
+        self.entity = Entity::of_kind(kind);
         (self.in_line, self.begun, self.doubtful) = (false, false, false);
         self.phase = if delimiter.closes { Phase::Text } else { Phase::Header };
     }
@@ -381,33 +370,12 @@ impl Message {
             }
             self.once |= 1 << index;
         }
-        let entity = &mut self.entity;
-        if known == Some(CONTENT_TYPE) {
-            let value = value(text);
-            sink.content_type(value);
-            if field.is_start() {
-                let ContentType { kind, boundary, ambiguous } = parse(value);
-                // Of several, the one under which more is inspected.
-                if !entity.typed
-                    || kind == Kind::Multipart
-                    || (kind != Kind::Other && entity.kind == Kind::Other)
-                {
-                    entity.kind = kind;
-                }
-                if entity.typed {
-                    sink.encoding(b"", true);
-                } else if ambiguous {
-                    sink.ambiguous();
-                }
-                entity.typed = true;
-                entity.boundary = entity.boundary.or(boundary);
+        match known {
+            Some(CONTENT_TYPE) => self.entity.content_type(value(text), field.is_start(), sink),
+            Some(CONTENT_TRANSFER_ENCODING) if field.is_start() => {
+                self.entity.transfer_encoding(value(text), self.decode, sink);
             }
-        } else if known == Some(CONTENT_TRANSFER_ENCODING) && field.is_start() {
-            let token = encoding(value(text));
-            sink.encoding(token, entity.has_encoding);
-            entity.decoder = entity.decoder.or(Decoder::named(token, self.decode));
-            entity.encoded = !is_plain(token) && (entity.encoded || !entity.has_encoding);
-            entity.has_encoding = true;
+            _ => {}
         }
     }
 

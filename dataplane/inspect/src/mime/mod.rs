@@ -17,6 +17,7 @@
 mod boundary;
 mod content_type;
 mod decoding;
+mod entity;
 mod field;
 mod message;
 mod parameter;
