@@ -385,6 +385,8 @@ class Aiosmtpd(MailServer):
 
     name = "aiosmtpd"
     has_starttls = has_auth = has_utf8 = True
+    fails = {"smtplib AUTH long": "of a line over 1001 octets that comes in several segments it drops only those that are there,"
+                                  " and takes the rest for the next command (`readline` of asyncio's `StreamReader`)"}
 
     def start(self):
         python = next((path for path in ("/usr/bin/python3", sys.executable)
