@@ -63,6 +63,7 @@ struct Ledger {
 }
 
 impl Ledger {
+    #[inline]
     fn release(&self, index: u32) {
         let cell = &self.handles[index as usize];
         let left = cell.get() - 1;
@@ -190,12 +191,14 @@ impl<M: Memory> Pool<M> {
 
     /// The octets of a frame.
     #[must_use]
+    #[inline]
     pub fn bytes(&self, frame: &Frame) -> &[u8] {
         self.slice(&frame.0)
     }
 
     /// The octets of a frame, to be written.
     #[must_use]
+    #[inline]
     pub fn bytes_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
         let place = frame.0.place;
         &mut self.memory.chunk_mut(place.index())[usize::from(place.start())..][..usize::from(place.len())]
@@ -235,6 +238,7 @@ impl<M: Memory> Pool<M> {
 
     /// Ends writing: the frame has its verdict.
     #[must_use]
+    #[inline]
     pub fn seal(&mut self, frame: Frame) -> Sealed {
         Sealed(frame.0)
     }
@@ -280,6 +284,7 @@ impl Frame {
     }
 
     /// Cuts the frame's end off.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         let place = self.0.place;
         let len = place.len().min(u16::try_from(len).unwrap_or(u16::MAX));
@@ -293,6 +298,7 @@ impl Sealed {
     /// # Panics
     /// At 255 handles to one chunk; two are ever made.
     #[must_use]
+    #[inline]
     pub fn share(&self) -> Sealed {
         let cell = &self.0.ledger.handles[self.0.place.index() as usize];
         cell.set(cell.get().checked_add(1).expect("a chunk has at most two handles"));
@@ -344,10 +350,12 @@ impl Memory for VecMemory {
         self.bytes.len() / self.chunk_len
     }
 
+    #[inline]
     fn chunk(&self, index: u32) -> &[u8] {
         &self.bytes[index as usize * self.chunk_len..][..self.chunk_len]
     }
 
+    #[inline]
     fn chunk_mut(&mut self, index: u32) -> &mut [u8] {
         &mut self.bytes[index as usize * self.chunk_len..][..self.chunk_len]
     }

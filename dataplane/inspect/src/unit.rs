@@ -35,6 +35,13 @@ impl Instant {
         self.0 / 1_000_000
     }
 
+    /// The instant so many seconds later.
+    #[must_use]
+    #[inline]
+    pub const fn after_seconds(self, seconds: u32) -> Self {
+        Self(self.0.saturating_add(seconds as u64 * 1_000_000_000))
+    }
+
     /// Time since `earlier`; zero if that is later.
     #[must_use]
     pub const fn since(self, earlier: Instant) -> Duration {

@@ -154,7 +154,9 @@ impl<X: Matcher> Engine<X> {
             let seen = (&known.outline, known.is_from_low);
             let shared = &mut self.shared;
             let taken = match flow.lane {
-                Lane::Read => plain::follow(flow, shared, ingress, seen, frame, io),
+                Lane::Read => plain::follow(flow, shared, ingress, seen, frame, io)
+                    .or_else(|back| plain::turn(flow, shared, ingress, seen, back, io)),
+                Lane::Turning => plain::turn(flow, shared, ingress, seen, frame, io),
                 _ => lane::carry(flow, shared, ingress, seen, frame, io).map(|()| None),
             };
             match taken {
@@ -164,7 +166,7 @@ impl<X: Matcher> Engine<X> {
             }
         }
         match wire::segment(io.pool.bytes(&frame), &known.outline, self.shared.checksums()) {
-            Ok(segment) => self.tcp(ingress, segment, known.key, index, frame, io),
+            Ok(segment) => self.tcp(ingress, segment, (known.hash, known.key), index, frame, io),
             Err(malformed) => self.malformed(malformed),
         }
     }
@@ -198,7 +200,8 @@ impl<X: Matcher> Engine<X> {
         io: &mut Io<'_, M>,
     ) {
         let (key, _) = FlowKey::new(&segment);
-        self.tcp(ingress, segment, key, self.table.lookup(&key), frame, io);
+        let hash = self.table.hash(&key);
+        self.tcp(ingress, segment, (hash, key), self.table.lookup_hashed(hash, &key), frame, io);
     }
 
     fn malformed(&mut self, malformed: Malformed) {

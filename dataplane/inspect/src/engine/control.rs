@@ -57,8 +57,8 @@ pub(super) fn synchronize<X: Matcher, M: Memory>(
         flow.agreement = Agreement::new(flow.offer, offer);
         let mut stream = Stream::new(segment.seq);
         // Windows in a SYN are never scaled (RFC 7323 section 2.2), so the shifts come after this.
-        stream.acknowledge(segment.seq.wrapping_add(1), flow.streams[0].window, &mut shared.spare);
-        flow.streams[0].acknowledge(segment.ack, segment.window, &mut shared.spare);
+        stream.acknowledged_all(flow.streams[0].window, &mut shared.spare);
+        flow.streams[0].acknowledged_all(segment.window, &mut shared.spare);
         stream.segment_limit = flow.offer.segment_limit();
         flow.streams[0].segment_limit = offer.segment_limit();
         stream.window_shift = flow.agreement.client_shift;

@@ -20,7 +20,7 @@ use crate::unit::{Direction, StreamOffset};
 use crate::wire::{Flags, Segment, edit};
 
 /// Gives new octets, which stand `at` in the frame, to the dialogue, if the session has one. Says, too, whether it overwrote any.
-#[inline]
+#[inline(always)]
 pub(super) fn judge<X: Matcher, M: Memory>(
     flow: &mut Flow,
     shared: &mut Shared<X>,

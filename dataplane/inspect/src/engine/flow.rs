@@ -48,6 +48,8 @@ pub enum Lane {
     Unnumbered,
     /// Those that continue their stream, when the dialogue has seen their octets ([`super::plain`]).
     Read,
+    /// Those without octets that acknowledge everything: the session opens or ends ([`super::plain::turn`]).
+    Turning,
 }
 
 /// Seconds that a FIN may still be repeated: about what Linux does for a connection that its program has closed
@@ -113,9 +115,16 @@ const _: () = assert!(
 );
 
 impl Flow {
-    /// A connection whose first SYN was just seen.
+    /// A connection whose first SYN was just seen, with a dialogue if it is inspected.
     #[must_use]
-    pub fn new(tag: FlowTag, client_port: PortId, syn_seq: u32, template: Template, now: Instant) -> Self {
+    pub fn new(
+        tag: FlowTag,
+        client_port: PortId,
+        parameters: u16,
+        syn_seq: u32,
+        template: Template,
+        now: Instant,
+    ) -> Self {
         let (_, client_is_low) = FlowKey::between(Vlan::default(), &tag.client, &tag.server);
         Self {
             lane: Lane::Closed,
@@ -124,13 +133,13 @@ impl Flow {
             client_is_low,
             is_loose: false,
             counted: State::Opening,
-            parameters: 0,
+            parameters,
             last_heard: now,
             streams: [Stream::new(syn_seq), Stream::default()],
             totals: FlowEnd::default(),
             agreement: Agreement::default(),
             tag,
-            dialogue: None,
+            dialogue: tag.smtp.map(Dialogue::new),
             closing: None,
             watch: None,
             offer: Offer::default(),
@@ -193,14 +202,12 @@ impl Flow {
     }
 
     /// What the flow's timer depends on: when it is to be set anew, this has changed. (Not the time a segment was last
-    /// heard: the timer finds out when it fires too early.)
+    /// heard: the timer finds out when it fires too early. Nor which of the two SYNs was: a handshake has one deadline.)
     #[must_use]
+    #[inline]
     pub fn due(&self) -> (Stage, bool, Option<Instant>) {
-        (
-            self.stage,
-            self.is_unsettled(),
-            self.closing.as_ref().map_or(self.watch, |closing| Some(closing.due)),
-        )
+        let stage = if self.stage.is_half_open() { Stage::SynSent } else { self.stage };
+        (stage, self.is_unsettled(), self.closing.as_ref().map_or(self.watch, |closing| Some(closing.due)))
     }
 
     /// Whether both sides have said FIN and one of the two may have been lost: a stack repeats it for minutes.
@@ -223,6 +230,6 @@ impl Flow {
             Stage::SynSent | Stage::SynReceived => self.created,
             Stage::Established | Stage::PickedUp | Stage::Finished => self.last_heard,
         };
-        since + core::time::Duration::from_secs(u64::from(seconds))
+        since.after_seconds(seconds)
     }
 }

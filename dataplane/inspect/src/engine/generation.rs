@@ -64,9 +64,15 @@ impl<X> Shared<X> {
 
     /// Where the artifact with this number stands. One that a session lives under is always there; the
     /// current one is nearly always it.
+    #[inline]
     pub fn generation(&self, number: u32) -> usize {
         let last = self.generations.len() - 1;
-        self.generations.iter().rposition(|generation| generation.number == number).unwrap_or(last)
+        if self.generations[last].number == number { last } else { self.older(number).unwrap_or(last) }
+    }
+
+    #[cold]
+    fn older(&self, number: u32) -> Option<usize> {
+        self.generations.iter().rposition(|generation| generation.number == number)
     }
 
     /// A session that began under this artifact is over.

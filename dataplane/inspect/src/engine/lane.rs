@@ -25,24 +25,33 @@ use crate::unit::{Direction, PortId};
 use crate::wire::{Flags, Outline, tcp};
 
 /// Which way plain frames of a connection may take from now on.
+#[inline]
 pub(super) fn lane(flow: &Flow, uninspected: Uninspected) -> Lane {
     let is_read = flow.dialogue.is_some() || uninspected == Uninspected::Normalize;
-    let is_going_on = || flow.closing.is_none() && flow.streams.iter().all(|stream| !stream.finished);
+    let is_numbered = || flow.closing.is_none() && !flow.is_loose;
+    let is_at_rest = || flow.streams.iter().all(Stream::is_at_rest);
+    let is_ending = flow.streams.iter().any(|stream| stream.finished);
     match flow.stage {
         Stage::PickedUp if !is_read => Lane::Unnumbered,
-        Stage::Established if is_read && !flow.is_loose && is_going_on() => {
-            let is_at_rest = flow.streams.iter().all(Stream::is_at_rest);
-            if is_at_rest { Lane::Read } else { Lane::Closed }
+        Stage::Established if is_read && !is_ending && is_numbered() => {
+            if is_at_rest() {
+                Lane::Read
+            } else {
+                Lane::Closed
+            }
         }
-        Stage::Established if !is_read && is_going_on() => {
+        Stage::Established if !is_read && !is_ending && flow.closing.is_none() => {
             let is_empty = flow.streams.iter().all(|stream| stream.queues.is_none());
             if is_empty { Lane::Numbered } else { Lane::Closed }
+        }
+        Stage::SynReceived | Stage::Established | Stage::Finished if is_numbered() && is_at_rest() => {
+            Lane::Turning
         }
         _ => Lane::Closed,
     }
 }
 
-/// What a plain frame says: it has ACK and perhaps PSH, comes from whom it says, and nothing in its headers is odd.
+/// What a plain frame says: it has ACK and perhaps other flags that may stand beside it, comes from whom it says, and nothing in its headers is odd.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plain<'f> {
     pub header: tcp::Header<&'f [u8; tcp::HEADER_LEN]>,
@@ -55,19 +64,20 @@ pub(super) struct Plain<'f> {
 
 impl<'f> Plain<'f> {
     /// Reads a frame; `None` if it is not plain.
-    #[inline]
+    #[inline(always)]
     pub fn new<X>(
         flow: &Flow,
         shared: &Shared<X>,
         ingress: PortId,
         (outline, is_from_low): (&Outline, bool),
         frame: &'f [u8],
+        beside: Flags,
     ) -> Option<Self> {
         let is_from_client = ingress == flow.client_port;
         let octets = outline.tcp(frame);
         let header = tcp::Header(octets.first_chunk()?);
         let list = octets.get(tcp::HEADER_LEN..header.header_len())?;
-        let is_plain = (header.flags().without(Flags::PSH) == Flags::ACK)
+        let is_plain = (header.flags().without(beside) == Flags::ACK)
             & (header.reserved() == 0)
             & (header.urgent() == 0)
             & !outline.untidy
@@ -88,7 +98,7 @@ pub(super) fn carry<X, M: Memory>(
     mut frame: Frame,
     io: &mut Io<'_, M>,
 ) -> Result<(), Frame> {
-    let Some(plain) = Plain::new(flow, shared, ingress, seen, io.pool.bytes(&frame)) else {
+    let Some(plain) = Plain::new(flow, shared, ingress, seen, io.pool.bytes(&frame), Flags::PSH) else {
         return Err(frame);
     };
     let Plain { header, list, len, direction } = plain;

@@ -99,15 +99,20 @@ impl<X> Shared<X> {
     }
 
     /// A session has carried so many octets more, and may be in another state.
+    #[inline(always)]
     pub fn level_changed(&mut self, flow: &mut Flow, octets: u64, now: Instant) {
         let state = State::of(flow);
         let before = core::mem::replace(&mut flow.counted, state);
         if octets > 0 {
             self.carried(&flow.tag, octets, now);
         }
-        if state != before
-            && let Some(level) = self.level(&flow.tag)
-        {
+        if state != before {
+            self.level_moved(&flow.tag, before, state);
+        }
+    }
+
+    fn level_moved(&mut self, tag: &FlowTag, before: State, state: State) {
+        if let Some(level) = self.level(tag) {
             level.leave(before);
             level.enter(state);
         }

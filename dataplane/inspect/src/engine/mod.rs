@@ -14,7 +14,7 @@
 //! | [`pickup`] | sessions that began before the gateway did |
 //! | [`pressure`] | who makes room when the flow table is full |
 //! | `lane` | the short way of frames whose octets are nobody's business |
-//! | `plain` | the way of plain segments of sessions that are read |
+//! | `plain` | the way of plain segments of sessions that are read, and of those that open and end one |
 //! | [`control`] | SYN and RST of a connection |
 //! | [`segment`] | its other segments that are not plain: what left before, what is new, what the dialogue says of it |
 //! | `depart` | octets that the dialogue is given, and what it says of them |
@@ -71,7 +71,7 @@ use crate::engine::dialogue::Stores;
 use crate::engine::flow::{Flow, Stage};
 use crate::engine::path::Route;
 use crate::event::{Body, EndReason, FlowEnd, Journal};
-use crate::flow::{Exchanges, FlowIndex, FlowKey, Table, Wheel};
+use crate::flow::{Exchanges, FlowIndex, FlowKey, KeyHash, Table, Wheel};
 use crate::fragment::Reassembly;
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
@@ -193,7 +193,7 @@ impl<X: Matcher> Engine<X> {
         &mut self,
         ingress: PortId,
         segment: Segment,
-        key: FlowKey,
+        key: (KeyHash, FlowKey),
         index: Option<FlowIndex>,
         frame: Frame,
         io: &mut Io<'_, M>,
@@ -233,38 +233,32 @@ impl<X: Matcher> Engine<X> {
         let Some(flow) = self.table.get_mut(index) else { return };
         self.shared.level_changed(flow, flow.totals.octets() - earlier.carried, now);
         let owes = core::mem::take(&mut self.shared.owes);
-        match fate {
-            Fate::Ends(reason) => self.remove(index, reason, now),
-            Fate::Lives => {
-                if owes {
-                    self.owing.push((index, earlier.direction));
-                }
-                flow.lane = lane::lane(flow, self.shared.config.uninspected);
-                let due_changed = earlier.due != flow.due();
-                if earlier.stage.is_half_open() && !flow.stage.is_half_open() {
-                    let tag = flow.tag;
-                    self.shared.counters.flows_half_open -= 1;
-                    self.settled(index, &tag, now);
-                }
-                if due_changed {
-                    self.schedule(index);
-                }
+        if let Fate::Ends(reason) = fate {
+            return self.remove(index, reason, now);
+        }
+        if owes {
+            self.owing.push((index, earlier.direction));
+        }
+        flow.lane = lane::lane(flow, self.shared.config.uninspected);
+        if earlier.due != flow.due() {
+            let due = self.shared.due(flow);
+            // A timer that fires too early is set anew, but not that of a refused session.
+            let is_early = self.timers.due(index).is_some_and(|scheduled| scheduled <= due);
+            if flow.closing.is_some() || !is_early {
+                self.timers.schedule(index, due);
             }
+        }
+        if earlier.stage.is_half_open() && !flow.stage.is_half_open() {
+            let tag = flow.tag;
+            self.shared.counters.flows_half_open -= 1;
+            self.settled(index, &tag, now);
         }
     }
 
     /// Sets the flow's timer to what is due next.
     pub(super) fn schedule(&mut self, index: FlowIndex) {
         let Some(flow) = self.table.get(index) else { return };
-        let due = match &flow.closing {
-            Some(closing) => closing.due,
-            None => {
-                let generation = &self.shared.generations[self.shared.generation(flow.tag.generation)];
-                let expires = flow.expires(generation.parameters(flow.parameters));
-                flow.watch.map_or(expires, |watch| watch.min(expires))
-            }
-        };
-        self.timers.schedule(index, due);
+        self.timers.schedule(index, self.shared.due(flow));
     }
 
     /// Counts a frame for the class that passed or dropped it.
@@ -356,6 +350,7 @@ pub(crate) struct Earlier {
 }
 
 impl Earlier {
+    #[inline]
     fn of(flow: &Flow, direction: Direction) -> Self {
         Self { due: flow.due(), stage: flow.stage, carried: flow.totals.octets(), direction }
     }
@@ -375,6 +370,7 @@ impl<X> Shared<X> {
     }
 
     /// What a dialogue under this SMTP policy needs.
+    #[inline(always)]
     pub fn context(&mut self, now: Instant, generation: u32, smtp: u16) -> dialogue::Context<'_, X> {
         let generation = self.generation(generation);
         let generation = &mut self.generations[generation];
@@ -386,6 +382,17 @@ impl<X> Shared<X> {
             journal: &mut self.journal,
             counters: &mut self.counters,
         }
+    }
+
+    /// What is due next for a connection, and when.
+    #[inline]
+    fn due(&self, flow: &Flow) -> Instant {
+        if let Some(closing) = &flow.closing {
+            return closing.due;
+        }
+        let generation = &self.generations[self.generation(flow.tag.generation)];
+        let expires = flow.expires(generation.parameters(flow.parameters));
+        flow.watch.map_or(expires, |watch| watch.min(expires))
     }
 
     /// Counts frames handed to ports.

@@ -8,6 +8,7 @@
 use super::Shared;
 use super::flow::Flow;
 use crate::anomaly::Anomaly;
+use crate::tcp::Stream;
 use crate::tcp::seq::SeqNum;
 use crate::unit::Direction;
 use crate::wire::{Flags, Segment, Timestamps, edit};
@@ -28,7 +29,7 @@ pub(super) fn normalize<X>(
         & (segment.flags.0 & RARE.0 == 0)
         & (segment.urgent == 0)
         & (segment.options.sack.count == 0)
-        & (segment.options.timestamps.is_some() == flow.agreement.timestamps)
+        & (segment.flags.syn() | (segment.options.timestamps.is_some() == flow.agreement.timestamps))
         & (segment.ttl >= shared.config.ttl_floor);
     if is_plain { false } else { normalize_odd(flow, shared, direction, segment, frame) }
 }
@@ -106,8 +107,6 @@ pub(super) fn check_timestamps(
     if !flow.agreement.timestamps {
         return Ok(());
     }
-    let mine = SeqNum(flow.streams[direction.index()].timestamp);
-    let theirs = SeqNum(flow.streams[direction.reverse().index()].newest_timestamp);
     // "If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently drop the segment" (RFC 7323 section 3.2):
     // some do and some do not.
     let Some(stamps) = stamps else { return Err(Anomaly::MissingTimestamp) };
@@ -115,6 +114,13 @@ pub(super) fn check_timestamps(
         // The last ones that came were not verified.
         return Ok(());
     }
+    are_timely(&flow.streams[direction.index()], &flow.streams[direction.reverse().index()], stamps)
+}
+
+/// The same where both SYNs had timestamps and the last ones of both streams, that of the segment and the one back, were verified.
+#[inline]
+pub(super) fn are_timely(there: &Stream, back: &Stream, stamps: Timestamps) -> Result<(), Anomaly> {
+    let (mine, theirs) = (SeqNum(there.timestamp), SeqNum(back.newest_timestamp));
     // PAWS (RFC 7323 section 5.3). Section 5.5's exception for streams that were silent for 24 days is not needed: no idle
     // time of a policy is longer than half of the clock's range.
     if mine.ahead_of(SeqNum(stamps.value)) > 0 {

@@ -1,10 +1,7 @@
 //! First segments of a connection, and segments that belong to none.
 
-use core::net::IpAddr;
-
 use artifact::model::TopAction;
 
-use super::dialogue::Dialogue;
 use super::flow::Flow;
 use super::generation::Generation;
 use super::normalize::normalize;
@@ -12,7 +9,7 @@ use super::path::{Opening, Route, route};
 use super::{Engine, Io, Pickup, Shared};
 use crate::anomaly::Anomaly;
 use crate::event::{Body, FlowTag};
-use crate::flow::FlowKey;
+use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
 use crate::tcp::handshake::Offer;
@@ -24,7 +21,7 @@ impl<X: Matcher> Engine<X> {
     /// A TCP segment of no known connection.
     pub(super) fn open<M: Memory>(
         &mut self,
-        key: FlowKey,
+        key: (KeyHash, FlowKey),
         ingress: PortId,
         segment: Segment,
         frame: Frame,
@@ -115,7 +112,7 @@ impl<X: Matcher> Engine<X> {
     #[allow(clippy::too_many_arguments)]
     fn begin<M: Memory>(
         &mut self,
-        key: FlowKey,
+        key: (KeyHash, FlowKey),
         tag: FlowTag,
         parameters: u16,
         ingress: PortId,
@@ -129,15 +126,13 @@ impl<X: Matcher> Engine<X> {
             return;
         }
         let template = Template::capture(io.pool.bytes(&frame), &segment);
-        let mut flow = Flow::new(tag, ingress, segment.seq, template, io.now);
-        flow.parameters = parameters;
+        let mut flow = Flow::new(tag, ingress, parameters, segment.seq, template, io.now);
         flow.offer = Offer::new(&segment);
-        flow.dialogue = tag.smtp.map(Dialogue::new);
         flow.streams[0].window = segment.window;
         flow.streams[0].timestamp = segment.options.timestamps.map_or(0, |stamps| stamps.value);
         flow.streams[0].newest_timestamp = flow.streams[0].timestamp;
         let deadline = flow.expires(self.shared.current().parameters(parameters));
-        let Ok(index) = self.table.insert(key, flow) else {
+        let Ok(index) = self.table.insert_hashed(key.0, key.1, flow) else {
             self.shared.counters.dropped_flow_table += 1;
             return;
         };
@@ -164,15 +159,18 @@ impl<X: Matcher> Engine<X> {
 /// Whether no host on a network can have one of these addresses, or both ends are the same ("land", CVE-1999-0016): RFC 1812
 /// section 5.3.7, RFC 6890, RFC 4291 section 2.5. Only SYNs are asked: no other segment has a session of such.
 fn is_martian(segment: &Segment) -> bool {
-    let odd = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => {
-            let [first, ..] = ip.octets();
-            // "This network", loopback, multicast, reserved and broadcast.
+    let odd = |address: u128| {
+        if address >> 32 == 0xffff {
+            // IPv4: "this network", loopback, multicast, reserved and broadcast.
+            let first = (address >> 24) as u8;
             first == 0 || first == 127 || first >= 224
+        } else {
+            // IPv6: unspecified, loopback, multicast.
+            address <= 1 || address >> 120 == 0xff
         }
-        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_loopback() || ip.is_multicast(),
     };
-    let (source, destination) = (segment.source.ip(), segment.destination.ip());
+    let [source, destination] =
+        [segment.source, segment.destination].map(|end| u128::from_be_bytes(end.address));
     odd(source) || odd(destination) || source == destination
 }
 

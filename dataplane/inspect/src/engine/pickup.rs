@@ -14,7 +14,7 @@ use super::segment::drop_as;
 use super::{Engine, Fate, Io, Shared, lane};
 use crate::anomaly::Anomaly;
 use crate::event::{Body, FlowTag};
-use crate::flow::FlowKey;
+use crate::flow::{FlowKey, KeyHash};
 use crate::frame::{Frame, Memory};
 use crate::scan::Matcher;
 use crate::unit::{Direction, FlowId, StreamOffset};
@@ -25,7 +25,7 @@ impl<X: Matcher> Engine<X> {
     /// Begins to carry a session whose beginning was not seen. Returns whether it can.
     pub(super) fn pick_up<M: Memory>(
         &mut self,
-        key: FlowKey,
+        key: (KeyHash, FlowKey),
         opening: &Opening,
         segment: &Segment,
         frame: Frame,
@@ -54,11 +54,10 @@ impl<X: Matcher> Engine<X> {
             generation: *number,
         };
         let template = Template::capture(io.pool.bytes(&frame), segment);
-        let mut flow = Flow::new(tag, client_port, 0, template, io.now);
-        flow.parameters = parameters;
+        let mut flow = Flow::new(tag, client_port, parameters, 0, template, io.now);
         flow.stage = Stage::PickedUp;
         let deadline = flow.expires(self.shared.current().parameters(parameters));
-        let Ok(index) = self.table.insert(key, flow) else { return false };
+        let Ok(index) = self.table.insert_hashed(key.0, key.1, flow) else { return false };
         let current = self.shared.generations.len() - 1;
         self.shared.generations[current].flow_count += 1;
         self.next_id += self.shared.config.flow_id_step;

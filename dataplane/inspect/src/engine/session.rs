@@ -36,6 +36,7 @@ pub enum State {
 }
 
 impl State {
+    #[inline]
     pub(super) fn of(flow: &Flow) -> Self {
         match flow.stage {
             Stage::SynSent | Stage::SynReceived => State::Opening,

@@ -168,11 +168,18 @@ impl<F> Table<F> {
     /// # Errors
     /// [`Full`] when there are as many flows as there may be.
     pub fn insert(&mut self, key: FlowKey, flow: F) -> Result<FlowIndex, Full> {
-        debug_assert!(self.lookup(&key).is_none(), "a second flow of one key");
+        self.insert_hashed(self.hash(&key), key, flow)
+    }
+
+    /// The same for a key whose hash is known.
+    ///
+    /// # Errors
+    /// [`Full`] when there are as many flows as there may be.
+    pub fn insert_hashed(&mut self, hash: KeyHash, key: FlowKey, flow: F) -> Result<FlowIndex, Full> {
+        debug_assert!(self.lookup(&key).is_none() && self.hash(&key) == hash, "a second flow of one key");
         if self.len == self.limit {
             return Err(Full);
         }
-        let hash = self.hash(&key);
         let index = match self.vacant {
             Some(number) => self.reuse(number, key, hash, flow),
             None => self.append(key, hash, flow),

@@ -230,11 +230,13 @@ const SPARE_LIMIT: usize = 4096;
 
 impl Spare {
     /// Queues for a stream that has something to keep.
+    #[inline]
     pub fn take(&mut self) -> Box<Queues> {
         self.0.pop().unwrap_or_default()
     }
 
     /// Takes a stream's queues if it keeps nothing any more.
+    #[inline(always)]
     pub fn reclaim(&mut self, slot: &mut Option<Box<Queues>>) {
         if slot.as_ref().is_some_and(|queues| queues.is_empty())
             && let Some(mut queues) = slot.take()

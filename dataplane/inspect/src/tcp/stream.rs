@@ -191,6 +191,7 @@ impl Stream {
     }
 
     /// Takes note that octets from `next` on were forwarded, in `remembered`'s frame.
+    #[inline]
     pub fn forwarded(&mut self, remembered: Remembered, spare: &mut Spare) {
         debug_assert_eq!(remembered.offset, self.next);
         self.next = remembered.end();
@@ -240,6 +241,7 @@ impl Stream {
 
     /// Whether nothing waits, and nothing of what is on its way to the receiver is the gateway's to answer for.
     #[must_use]
+    #[inline]
     pub fn is_at_rest(&self) -> bool {
         self.queues.as_ref().is_none_or(|queues| {
             queues.held.is_empty()
@@ -297,6 +299,16 @@ impl Stream {
         let before = self.acked;
         self.confirmed(ack, window);
         if self.acked != before {
+            self.forget(spare);
+        }
+    }
+
+    /// The receiver acknowledges everything that was forwarded, FIN included, and allows `window` (unscaled) more.
+    #[inline]
+    pub fn acknowledged_all(&mut self, window: u16, spare: &mut Spare) {
+        (self.acked, self.finish_acked) = (self.next, self.finished);
+        self.edge = self.edge.max(StreamOffset(self.acked.0 + (u64::from(window) << self.window_shift)));
+        if self.queues.is_some() {
             self.forget(spare);
         }
     }

@@ -176,7 +176,7 @@ enum Step<'a> {
 }
 
 /// The option at the start of `rest`.
-#[inline]
+#[inline(always)]
 fn step(rest: &[u8]) -> Result<Step<'_>, Malformed> {
     match *rest {
         [] | [kind::END, ..] => Ok(Step::End),
@@ -233,25 +233,25 @@ pub fn plain(list: &[u8]) -> Option<Option<Timestamps>> {
 
 fn walk(list: &[u8], start: u16, syn: bool) -> Result<Options, Malformed> {
     let mut options = Options::default();
-    let mut at = 0;
-    while let Some(rest) = list.get(at..) {
+    let mut rest = list;
+    loop {
         match step(rest)? {
             Step::End => {
                 options.unwanted |= rest.iter().any(|&octet| octet != 0);
-                break;
+                return Ok(options);
             }
-            Step::NoOperation => at += 1,
+            Step::NoOperation => rest = &rest[1..],
             Step::Option(kind, value, len) => {
                 if may_pass(kind, syn) {
+                    let at = list.len() - rest.len();
                     read(&mut options, kind, value, start + at as u16 + 2)?;
                 } else {
                     options.unwanted = true;
                 }
-                at += len;
+                rest = &rest[len..];
             }
         }
     }
-    Ok(options)
 }
 
 fn read(options: &mut Options, kind: u8, value: &[u8], start: u16) -> Result<(), Malformed> {
