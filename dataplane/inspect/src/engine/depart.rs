@@ -50,7 +50,9 @@ pub(super) fn judge<X: Matcher, M: Memory>(
         }
     };
     let masked = masks(shared) - masked;
-    flow.totals.masks = flow.totals.masks.saturating_add(masked as u32);
+    if masked > 0 {
+        flow.totals.masks = flow.totals.masks.saturating_add(masked as u32);
+    }
     let edited = was_masking || masked > 0 || dialogue.is_masking(direction);
     (passage, edited)
 }
