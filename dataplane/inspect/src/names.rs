@@ -34,8 +34,11 @@ impl<const N: usize> Names<N> {
             let index = left.trailing_zeros() as usize;
             left &= left - 1;
             let known = *self.names.get(index)?;
+            // Most begin with another letter; letters differ from themselves in another case by one bit.
+            let begins =
+                known.iter().zip(name).next().is_none_or(|(known, first)| (known ^ first) & !0x20 == 0);
             // Nearly everyone writes names as they are written where they come from.
-            if known == name || known.eq_ignore_ascii_case(name) {
+            if begins && (known == name || known.eq_ignore_ascii_case(name)) {
                 return Some(index);
             }
         }

@@ -41,23 +41,45 @@ pub enum Seen<'a> {
 pub struct Field<'a> {
     /// All of it.
     text: &'a [u8],
-    /// Its name, and its value without blanks around it; both are empty where there is no colon.
+    /// Its name, and its value without blanks before it; both are empty where there is no colon.
     name: &'a [u8],
     value: &'a [u8],
+    /// It has no `$`.
+    plain: bool,
 }
 
 impl<'a> Field<'a> {
+    /// The field that `text` is, which begins with `name`, if that is not empty. It is known to have no `$` where it is `plain`.
+    #[must_use]
+    #[inline]
+    pub fn cut(text: &'a [u8], name: &'a [u8], plain: bool) -> Self {
+        match text.get(name.len()..).map(trim_start) {
+            Some([b':', value @ ..]) if !name.is_empty() => {
+                Self { text, name, value: trim_start(value), plain }
+            }
+            _ => Self::new(text),
+        }
+    }
+
     /// The field that `text` is.
     #[must_use]
     pub fn new(text: &'a [u8]) -> Self {
         let (name, value) = match memchr::memchr(b':', text) {
-            Some(at) => (trim(&text[..at]), trim(&text[at + 1..])),
+            Some(at) => (trim(&text[..at]), trim_start(&text[at + 1..])),
             None => (&[][..], &[][..]),
         };
-        Self { text, name, value }
+        Self { text, name, value, plain: false }
+    }
+
+    /// Whether it may be of one of the rows that are on.
+    #[must_use]
+    #[inline]
+    pub fn may_be(&self, on: u32) -> bool {
+        self.possible() & on != 0
     }
 
     /// The rows that it may be of.
+    #[inline]
     fn possible(&self) -> u32 {
         let addresses = if has_addresses(self.name) { 0 } else { OF_ADDRESSES };
         let begins = self.value.first().is_some_and(|first| BEGINNINGS.contains(first));
@@ -65,7 +87,8 @@ impl<'a> Field<'a> {
         // `Content-` or `MIME-`; what is before the colon may not be all of the name.
         let described = matches!(self.text.first(), Some(b'C' | b'c' | b'M' | b'm' | b' ' | b'\t'));
         let descriptions = if described { 0 } else { OF_DESCRIPTIONS };
-        OF_FIELDS & !addresses & !beginnings & !descriptions
+        let lookups = if self.plain { OF_LOOKUPS } else { 0 };
+        OF_FIELDS & !addresses & !beginnings & !descriptions & !lookups
     }
 
     /// Its value, if it has this name.
@@ -233,6 +256,8 @@ const OF_BEGINNINGS: u32 = with(&[3105, 7004]);
 const BEGINNINGS: &[u8] = b"dDuU(";
 /// Those that only a field can be of that describes content.
 const OF_DESCRIPTIONS: u32 = with(&[3108, 3110]);
+/// Those that only a field can be of that has a `$`.
+const OF_LOOKUPS: u32 = with(&[7005]);
 
 /// The rows with these ids.
 const fn with(ids: &[u16]) -> u32 {
@@ -281,6 +306,16 @@ pub fn find(seen: &Seen<'_>, on: u32) -> Option<u16> {
         }
     }
     None
+}
+
+/// Without blanks before it.
+fn trim_start(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && is_blank(*first)
+    {
+        text = rest;
+    }
+    text
 }
 
 fn addressed(seen: &Seen<'_>, look: fn(&[u8]) -> bool) -> bool {

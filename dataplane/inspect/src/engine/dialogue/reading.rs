@@ -8,7 +8,7 @@ use super::report::{self, Judged};
 use crate::anomaly::Anomaly;
 use crate::counter::Counters;
 use crate::event::{Action, Journal, Kind, ReplyCode};
-use crate::mime::{Field, Message, NoRoom, Plain, Sink, plain};
+use crate::mime::{Field, FieldText, Message, NoRoom, Plain, Sink, plain};
 use crate::scan::{CriterionSet, Matcher, NoStream, StreamId};
 use crate::shelf::Shelf;
 use crate::smtp::signature::{self, Field as Named, Seen};
@@ -216,24 +216,30 @@ impl<X: Matcher> Judge<'_, X> {
 }
 
 impl<X: Matcher> Sink for Judge<'_, X> {
-    fn field(&mut self, field: &[u8]) {
+    fn field(&mut self, field: &FieldText<'_>) {
         if self.result.is_ok() && self.rules.wants().header {
-            let hits = self.block(Region::Header, field);
+            let hits = self.block(Region::Header, field.text);
             self.found.union(&hits);
             let mut seen = Observation::default();
             seen.found(&hits);
-            self.judge(&seen, self.octets(field));
+            self.judge(&seen, self.octets(field.text));
         }
-        self.look(&Seen::Field(Named::new(field)), field);
-        if may_name(field) {
-            self.look_at_names(field, |plain| Seen::Field(Named::new(plain)));
+        let named = Named::cut(field.text, field.name, field.plain);
+        if named.may_be(self.rules.signatures()) {
+            self.look(&Seen::Field(named), field.text);
+        }
+        if may_name(field.text) {
+            self.look_at_names(field.text, |plain| Seen::Field(Named::new(plain)));
         }
     }
 
-    fn part_field(&mut self, field: &[u8]) {
-        self.look(&Seen::PartField(Named::new(field)), field);
-        if may_name(field) {
-            self.look_at_names(field, |plain| Seen::PartField(Named::new(plain)));
+    fn part_field(&mut self, field: &FieldText<'_>) {
+        let named = Named::cut(field.text, field.name, field.plain);
+        if named.may_be(self.rules.signatures()) {
+            self.look(&Seen::PartField(named), field.text);
+        }
+        if may_name(field.text) {
+            self.look_at_names(field.text, |plain| Seen::PartField(Named::new(plain)));
         }
     }
 
@@ -310,7 +316,8 @@ impl<X: Matcher> Sink for Judge<'_, X> {
 
 /// Whether a field may name a file in the form of RFC 2231.
 fn may_name(field: &[u8]) -> bool {
-    field.get(..8).is_some_and(|head| head.eq_ignore_ascii_case(b"Content-"))
+    matches!(field.first(), Some(b'C' | b'c'))
+        && field.get(..8).is_some_and(|head| head.eq_ignore_ascii_case(b"Content-"))
         && memchr::memchr(b'*', field).is_some()
 }
 
