@@ -15,7 +15,7 @@ pub struct FieldText<'a> {
     pub name: &'a [u8],
     /// It is the first piece.
     pub is_start: bool,
-    /// It is known to have no NUL, CR or `$`, as nearly all.
+    /// It is known to have no NUL, CR, `$` or `*`, as nearly all.
     pub plain: bool,
 }
 

@@ -82,7 +82,7 @@ impl<'a> Field<'a> {
     #[inline]
     fn possible(&self) -> u32 {
         let addresses = if has_addresses(self.name) { 0 } else { OF_ADDRESSES };
-        let begins = self.value.first().is_some_and(|first| BEGINNINGS.contains(first));
+        let begins = self.value.first().is_some_and(|first| is_beginning(*first));
         let beginnings = if begins { 0 } else { OF_BEGINNINGS };
         // `Content-` or `MIME-`; what is before the colon may not be all of the name.
         let described = matches!(self.text.first(), Some(b'C' | b'c' | b'M' | b'm' | b' ' | b'\t'));
@@ -251,9 +251,11 @@ const fn rows(verb: Option<Verb>, odd: bool) -> u32 {
 const OF_FIELDS: u32 = rows(None, true);
 /// Of these, those that only a field with addresses can be of.
 const OF_ADDRESSES: u32 = with(&[3107, 7008]);
-/// Those that only a field can be of whose value begins with one of [`BEGINNINGS`].
+/// Those that only a field can be of whose value begins with [one of a few](is_beginning).
 const OF_BEGINNINGS: u32 = with(&[3105, 7004]);
-const BEGINNINGS: &[u8] = b"dDuU(";
+const fn is_beginning(first: u8) -> bool {
+    matches!(first, b'd' | b'D' | b'u' | b'U' | b'(')
+}
 /// Those that only a field can be of that describes content.
 const OF_DESCRIPTIONS: u32 = with(&[3108, 3110]);
 /// Those that only a field can be of that has a `$`.
@@ -414,6 +416,7 @@ fn looks_up(text: &[u8]) -> bool {
 }
 
 /// Whether a field of this name has addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
+#[inline]
 fn has_addresses(name: &[u8]) -> bool {
     const NAMES: Names<16> = Names::new([
         b"Apparently-To",
@@ -433,9 +436,7 @@ fn has_addresses(name: &[u8]) -> bool {
         b"Sender",
         b"To",
     ]);
-    // Most others end in another letter.
-    matches!(name.last(), Some(b'o' | b'O' | b'c' | b'C' | b'm' | b'M' | b'r' | b'R' | b'h' | b'H'))
-        && NAMES.contains(name)
+    NAMES.contains(name)
 }
 
 /// Pairs of empty brackets, of which one is legal, above which 7008 sees an overflow.

@@ -228,7 +228,7 @@ impl<X: Matcher> Sink for Judge<'_, X> {
         if named.may_be(self.rules.signatures()) {
             self.look(&Seen::Field(named), field.text);
         }
-        if may_name(field.text) {
+        if !field.plain && may_name(field.text) {
             self.look_at_names(field.text, |plain| Seen::Field(Named::new(plain)));
         }
     }
@@ -238,7 +238,7 @@ impl<X: Matcher> Sink for Judge<'_, X> {
         if named.may_be(self.rules.signatures()) {
             self.look(&Seen::PartField(named), field.text);
         }
-        if may_name(field.text) {
+        if !field.plain && may_name(field.text) {
             self.look_at_names(field.text, |plain| Seen::PartField(Named::new(plain)));
         }
     }

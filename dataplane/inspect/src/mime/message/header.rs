@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memchr3};
 
 use super::{Message, NoRoom, Phase, Sink};
 use crate::mime::content_type::Kind;
@@ -31,7 +31,7 @@ const ONCE: Names<14> = Names::new([
 const CONTENT_TRANSFER_ENCODING: usize = 2;
 const CONTENT_TYPE: usize = 3;
 
-/// How far octets are known to have no NUL and no `$`: looked for in more of them than one field has.
+/// How far octets are known to have no NUL, `$` and `*`: looked for in more of them than one field has.
 #[derive(Debug, Default)]
 struct Plain {
     until: usize,
@@ -41,11 +41,11 @@ impl Plain {
     /// Octets that are looked at once.
     const STEP: usize = 512;
 
-    /// Whether these octets have neither. They are asked for in their order.
+    /// Whether these octets have none. They are asked for in their order.
     fn has(&mut self, bytes: &[u8], octets: Range<usize>) -> bool {
         if self.until < octets.end {
             let step = &bytes[octets.start..bytes.len().min(octets.end.max(octets.start + Self::STEP))];
-            self.until = octets.start + memchr2(0, b'$', step).unwrap_or(step.len());
+            self.until = octets.start + memchr3(0, b'$', b'*', step).unwrap_or(step.len());
         }
         octets.end <= self.until
     }
@@ -160,9 +160,19 @@ impl Message {
             }
             let text = &bytes[at..end];
             let is_complete = bytes.get(next).is_some_and(|next| !matches!(next, b' ' | b'\t'));
-            let Some(name) = name(text).filter(|_| is_complete && len < FIELD_LEN) else { break };
+            if !is_complete || len >= FIELD_LEN {
+                break;
+            }
+            let (known, name) = match ONCE.at_start(text, b':') {
+                Some((index, name)) => (Some(index), name),
+                None => match name(text) {
+                    Some(name) => (ONCE.position(name), name),
+                    None => break,
+                },
+            };
             self.header_len += taken as u64;
-            self.give(&FieldText { text, name, is_start: true, plain: plain.has(bytes, at..end) }, sink);
+            let plain = plain.has(bytes, at..end);
+            self.give(&FieldText { text, name, is_start: true, plain }, known, sink);
             at = next;
             // It may be a delimiter.
             if bytes[at] == b'-' && !self.boundaries.is_empty() {
@@ -188,11 +198,12 @@ impl Message {
         let Some(mut field) = self.field.take() else { return };
         field.find_name();
         let (text, name, is_start) = (field.text(), field.name(), field.is_start());
-        self.give(&FieldText { text, name, is_start, plain: false }, sink);
+        self.give(&FieldText { text, name, is_start, plain: false }, ONCE.position(name), sink);
         self.field = Some(field);
     }
 
-    fn give(&mut self, field: &FieldText<'_>, sink: &mut impl Sink) {
+    /// Gives a field, or a piece of it, whose name stands at this place of [`ONCE`].
+    fn give(&mut self, field: &FieldText<'_>, known: Option<usize>, sink: &mut impl Sink) {
         self.begun = true;
         if !self.own_header_ended {
             sink.field(field);
@@ -203,7 +214,7 @@ impl Message {
         if !field.plain && memchr2(0, b'\r', field.text).is_some() {
             sink.ambiguous();
         }
-        let Some(index) = ONCE.position(field.name) else { return };
+        let Some(index) = known else { return };
         if !self.own_header_ended && field.is_start {
             if self.once & (1 << index) != 0 {
                 sink.duplicate();
