@@ -19,6 +19,14 @@ pub struct FieldText<'a> {
     pub plain: bool,
 }
 
+impl<'a> FieldText<'a> {
+    /// What stands behind the colon, without blanks around it.
+    pub(super) fn value(&self) -> &'a [u8] {
+        let behind = self.text.get(self.name.len()..).unwrap_or_default().trim_ascii_start();
+        behind.strip_prefix(b":").unwrap_or(behind).trim_ascii()
+    }
+}
+
 /// A field under way. Only messages whose header is being read have one.
 #[derive(Debug)]
 pub struct Field {
@@ -166,12 +174,6 @@ pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
     text
 }
 
-/// What stands behind the colon, without blanks around it.
-pub(super) fn value(field: &[u8]) -> &[u8] {
-    let at = field.iter().position(|byte| *byte == b':').map_or(field.len(), |at| at + 1);
-    field[at..].trim_ascii()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,8 +192,9 @@ mod tests {
         ] {
             assert_eq!(name(line.as_bytes()), expected.map(str::as_bytes), "{line}");
         }
+        let value = |text| FieldText { text, name: b"A", is_start: true, plain: true }.value();
         assert_eq!(value(b"A:  b c \t"), b"b c");
-        assert_eq!(value(b"A"), b"");
+        assert_eq!(value(b"A \t: :b"), b":b");
     }
 
     #[test]

@@ -71,16 +71,10 @@ impl<'a> Field<'a> {
         Self { text, name, value, plain: false }
     }
 
-    /// Whether it may be of one of the rows that are on.
+    /// The rows that it may be of, of those that are on.
     #[must_use]
     #[inline]
-    pub fn may_be(&self, on: u32) -> bool {
-        self.possible() & on != 0
-    }
-
-    /// The rows that it may be of.
-    #[inline]
-    fn possible(&self) -> u32 {
+    pub fn possible(&self, on: u32) -> u32 {
         let addresses = if has_addresses(self.name) { 0 } else { OF_ADDRESSES };
         let begins = self.value.first().is_some_and(|first| is_beginning(*first));
         let beginnings = if begins { 0 } else { OF_BEGINNINGS };
@@ -88,7 +82,7 @@ impl<'a> Field<'a> {
         let described = matches!(self.text.first(), Some(b'C' | b'c' | b'M' | b'm' | b' ' | b'\t'));
         let descriptions = if described { 0 } else { OF_DESCRIPTIONS };
         let lookups = if self.plain { OF_LOOKUPS } else { 0 };
-        OF_FIELDS & !addresses & !beginnings & !descriptions & !lookups
+        on & OF_FIELDS & !addresses & !beginnings & !descriptions & !lookups
     }
 
     /// Its value, if it has this name.
@@ -290,14 +284,20 @@ const OF_COMMANDS: [[u32; 2]; Verb::ALL.len()] = {
 /// [`artifact::settings::SIGNATURES`].
 #[must_use]
 pub fn find(seen: &Seen<'_>, on: u32) -> Option<u16> {
-    let mut left = on
-        & match seen {
-            Seen::Command { verb, octets, .. } => {
-                let [any, plain] = OF_COMMANDS[*verb as usize];
-                if octets.has_odd() || octets.openings() >= BRACKETS { any } else { plain }
-            }
-            Seen::Field(field) | Seen::PartField(field) => field.possible(),
-        };
+    let rows = match seen {
+        Seen::Command { verb, octets, .. } => {
+            let [any, plain] = OF_COMMANDS[*verb as usize];
+            on & if octets.has_odd() || octets.openings() >= BRACKETS { any } else { plain }
+        }
+        Seen::Field(field) | Seen::PartField(field) => field.possible(on),
+    };
+    find_of(seen, rows)
+}
+
+/// The first of these rows whose attack this is.
+#[must_use]
+pub fn find_of(seen: &Seen<'_>, rows: u32) -> Option<u16> {
+    let mut left = rows;
     while left != 0 {
         let index = left.trailing_zeros() as usize;
         left &= left - 1;
@@ -418,6 +418,12 @@ fn looks_up(text: &[u8]) -> bool {
 /// Whether a field of this name has addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
 #[inline]
 fn has_addresses(name: &[u8]) -> bool {
+    // Most others end in another letter.
+    matches!(name.last(), Some(b'o' | b'O' | b'c' | b'C' | b'm' | b'M' | b'r' | b'R' | b'h' | b'H'))
+        && is_of_addresses(name)
+}
+
+fn is_of_addresses(name: &[u8]) -> bool {
     const NAMES: Names<16> = Names::new([
         b"Apparently-To",
         b"Bcc",

@@ -6,7 +6,7 @@ use memchr::{memchr, memchr2, memchr3};
 
 use super::{Message, NoRoom, Phase, Sink};
 use crate::mime::content_type::Kind;
-use crate::mime::field::{FIELD_LEN, Field, FieldText, name, value};
+use crate::mime::field::{FIELD_LEN, Field, FieldText, name};
 use crate::names::Names;
 use crate::shelf::Shelf;
 
@@ -141,6 +141,7 @@ impl Message {
     /// Takes lines that need not be kept, as most: fields of one line that are known to be complete by the octet behind them, and
     /// the empty line, at which it stops. Stops before anything else, too.
     fn whole_lines(&mut self, bytes: &[u8], sink: &mut impl Sink) -> usize {
+        let own = u64::from(!self.own_header_ended);
         let mut plain = Plain::default();
         let mut at = 0;
         while !self.doubtful
@@ -152,9 +153,8 @@ impl Message {
                 [b'\r', b'\n', ..] => end + 2,
                 _ => break,
             };
-            let taken = if self.own_header_ended { 0 } else { next - at };
             if len == 0 {
-                self.header_len += taken as u64;
+                self.header_len += own * next as u64;
                 self.end_header(sink);
                 return next;
             }
@@ -170,7 +170,6 @@ impl Message {
                     None => break,
                 },
             };
-            self.header_len += taken as u64;
             let plain = plain.has(bytes, at..end);
             self.give(&FieldText { text, name, is_start: true, plain }, known, sink);
             at = next;
@@ -179,6 +178,7 @@ impl Message {
                 break;
             }
         }
+        self.header_len += own * at as u64;
         self.header_len_at_line = self.header_len;
         at
     }
@@ -222,9 +222,9 @@ impl Message {
             self.once |= 1 << index;
         }
         match index {
-            CONTENT_TYPE => self.entity.content_type(value(field.text), field.is_start, sink),
+            CONTENT_TYPE => self.entity.content_type(field.value(), field.is_start, sink),
             CONTENT_TRANSFER_ENCODING if field.is_start => {
-                self.entity.transfer_encoding(value(field.text), self.decode, sink);
+                self.entity.transfer_encoding(field.value(), self.decode, sink);
             }
             _ => {}
         }
