@@ -298,6 +298,8 @@ mod tests {
 
     impl Sink for Found {
         fn field(&mut self, field: &FieldText<'_>) {
+            assert!(!field.plain || !field.text.iter().any(|byte| b"\0\r$*".contains(byte)));
+            assert!(field.text.starts_with(field.name));
             self.push("field", field.text);
         }
         fn header_end(&mut self, len: u64) {
@@ -363,6 +365,25 @@ mod tests {
             found("Subject: a\n\tb\n c\nTo: x\n\nHello\n-- \nme\n"),
             ["field Subject: a\\tb c", "field To: x", "header 29", "text Hello\\r\\n-- \\r\\nme\\r\\n"]
         );
+    }
+
+    #[test]
+    fn odd_octets_and_line_ends_are_found_wherever_they_are_cut() {
+        let long = "x".repeat(700);
+        for (header, expected) in [
+            ("A: $1\r\nB: 2\nC: *\r\n\r\n", &["field A: $1", "field B: 2", "field C: *", "header 20"][..]),
+            ("A: 1\0\r\nB: 2\r\n\n", &["field A: 1\\x00", "field B: 2", "header 14"]),
+            ("A: 1\r\r\nB: 2\r3\r\n\r\n", &["field A: 1", "field B: 2\\r3", "header 17"]),
+            ("to: 1\r\nTo : 2\r\n\tx\r\n \r\nTO:3", &["field to: 1", "field To : 2\\tx ", "field TO:3"]),
+            (&format!("A: {long}\nB: $\nC: 3\nD: *\n\n"), &["field B: $", "field C: 3", "field D: *"]),
+        ] {
+            let whole = read(&[header.as_bytes()]);
+            for cut in 1..header.len() {
+                let (left, right) = header.as_bytes().split_at(cut);
+                assert_eq!(read(&[left, right]), whole, "{header:?} cut at {cut}");
+            }
+            assert!(expected.iter().all(|line| whole.iter().any(|found| found == line)), "{whole:?}");
+        }
     }
 
     #[test]
