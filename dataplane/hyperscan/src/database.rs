@@ -90,12 +90,6 @@ impl Database {
         self.0.len
     }
 
-    /// Whether both are the same database (not merely equal ones).
-    #[must_use]
-    pub fn is(&self, other: &Database) -> bool {
-        self.0.serial == other.0.serial
-    }
-
     pub(crate) fn raw(&self) -> *const sys::hs_database_t {
         self.0.raw.as_ptr()
     }

@@ -23,10 +23,6 @@ pub enum Error {
     UnfittedScratch,
     /// More than 4 GiB - 1 octets in one call.
     TooLong,
-    /// The folded stream needs this many octets.
-    NeedsSpace(usize),
-    /// A folded stream that is empty, or belongs to another database.
-    NotFolded,
     /// Another code of the library; a bug here or there.
     Other(i32),
 }
@@ -65,8 +61,6 @@ impl fmt::Display for Error {
                 f.write_str("the scratch space was not fitted to this pattern database")
             }
             Error::TooLong => f.write_str("more than 4 GiB in one scan"),
-            Error::NeedsSpace(len) => write!(f, "the folded stream needs {len} octets"),
-            Error::NotFolded => f.write_str("no stream of this database is folded here"),
             Error::Other(code) => write!(f, "the pattern matcher failed with code {code}"),
         }
     }

@@ -6,10 +6,9 @@
 //! - a [`Scratch`] belongs to one thread. It knows which databases it was fitted to, and a scan with any other is
 //!   refused ([`Error::UnfittedScratch`]): the library itself checks this only in part;
 //! - a [`Stream`] holds its database, so it cannot outlive it, and its memory can be reused without
-//!   asking the allocator ([`Stream::reset`]). An idle one can be folded into a few octets ([`Folded`]).
+//!   asking the allocator ([`Stream::reset`]).
 //!
-//! No function here allocates but those that say so ([`Database::deserialize`], [`Scratch::fit`], [`Stream::open`],
-//! [`Folded::new`]). Patterns are compiled elsewhere; feature `compile` has just enough of it for tests and benches.
+//! No function here allocates but those that say so ([`Database::deserialize`], [`Scratch::fit`], [`Stream::open`]). Patterns are compiled elsewhere; feature `compile` has just enough of it for tests and benches.
 
 mod database;
 mod error;
@@ -24,4 +23,4 @@ pub use database::{Database, check_platform, version};
 pub use error::Error;
 pub use scan::Hit;
 pub use scratch::Scratch;
-pub use stream::{Folded, Stream};
+pub use stream::Stream;

@@ -80,94 +80,11 @@ impl Stream {
             sys::hs_reset_stream(self.raw.as_ptr(), 0, scratch, Some(on_hit::<F>), (&raw mut found).cast())
         })
     }
-
-    /// Writes what this scan has to remember to `into`, usually a few dozen octets. The stream itself goes on; reset or
-    /// reuse it. Does not allocate.
-    ///
-    /// # Errors
-    /// [`Error::NeedsSpace`] when it does not fit; `into` is then empty.
-    pub fn fold(&self, into: &mut Folded) -> Result<(), Error> {
-        let mut used = 0;
-        into.database = None;
-        // SAFETY: the stream is valid; the buffer is as long as said; a place for the answer.
-        let code = unsafe {
-            sys::hs_compress_stream(
-                self.raw.as_ptr(),
-                into.bytes.as_mut_ptr().cast(),
-                into.bytes.len(),
-                &raw mut used,
-            )
-        };
-        if code == sys::HS_INSUFFICIENT_SPACE {
-            return Err(Error::NeedsSpace(used));
-        }
-        Error::check(code)?;
-        into.len = used;
-        into.database = Some(self.database.clone());
-        Ok(())
-    }
-
-    /// Forgets this scan without reporting its end and goes on with the one folded in `from`. Does not allocate.
-    ///
-    /// # Errors
-    /// [`Error::NotFolded`] when nothing is, or a stream of another database.
-    pub fn unfold(&mut self, from: &Folded) -> Result<(), Error> {
-        if !from.database.as_ref().is_some_and(|database| database.is(&self.database)) {
-            return Err(Error::NotFolded);
-        }
-        // SAFETY: the stream is valid and borrowed mutably. The octets were written by `hs_compress_stream` for a
-        // stream of the same database and nobody could change them: `Folded` keeps them private. Without a
-        // callback no scratch is needed.
-        Error::check(unsafe {
-            sys::hs_reset_and_expand_stream(
-                self.raw.as_ptr(),
-                from.bytes.as_ptr().cast(),
-                from.len,
-                ptr::null_mut(),
-                None,
-                ptr::null_mut(),
-            )
-        })
-    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: the stream is valid and this is its only handle. Without a callback no scratch is needed.
         unsafe { sys::hs_close_stream(self.raw.as_ptr(), ptr::null_mut(), None, ptr::null_mut()) };
-    }
-}
-
-/// A slot for a folded stream: what an idle scan has to remember.
-#[derive(Debug)]
-pub struct Folded {
-    bytes: Box<[u8]>,
-    len: usize,
-    /// Of the stream folded here; `None` when there is none.
-    database: Option<Database>,
-}
-
-impl Folded {
-    /// An empty slot of `capacity` octets. Allocates.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity].into_boxed_slice(), len: 0, database: None }
-    }
-
-    /// Octets in use; 0 when nothing is folded here.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        if self.database.is_some() { self.len } else { 0 }
-    }
-
-    /// Whether nothing is folded here.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.database.is_none()
-    }
-
-    /// Forgets what is folded here.
-    pub fn clear(&mut self) {
-        self.database = None;
     }
 }

@@ -4,7 +4,7 @@
 use core::ops::ControlFlow;
 
 use hyperscan::compile::{Mode, compile, serialize};
-use hyperscan::{Database, Error, Folded, Scratch, Stream};
+use hyperscan::{Database, Error, Scratch, Stream};
 
 fn block() -> Database {
     compile(&[("evil", 3), ("^a.*z$", 200)], Mode::Block).unwrap()
@@ -146,33 +146,6 @@ fn a_stream_keeps_its_database() {
     let mut stream = Stream::open(&database).unwrap();
     drop(database);
     assert_eq!(stream_ids(&mut stream, &mut scratch, b"needle"), [7]);
-}
-
-#[test]
-fn an_idle_stream_folds_and_goes_on_elsewhere() {
-    let database = streaming();
-    let mut scratch = scratch_for(&[&database]);
-    let mut first = Stream::open(&database).unwrap();
-    assert_eq!(stream_ids(&mut first, &mut scratch, b"nee"), [0u32; 0]);
-    let mut tiny = Folded::new(0);
-    let needed = match first.fold(&mut tiny) {
-        Err(Error::NeedsSpace(needed)) => needed,
-        other => panic!("{other:?}"),
-    };
-    assert!(tiny.is_empty());
-    let mut slot = Folded::new(needed);
-    first.fold(&mut slot).unwrap();
-    assert_eq!(slot.len(), needed);
-
-    let mut second = Stream::open(&database).unwrap();
-    assert_eq!(stream_ids(&mut second, &mut scratch, b"something else"), [0u32; 0]);
-    second.unfold(&slot).unwrap();
-    assert_eq!(stream_ids(&mut second, &mut scratch, b"dle"), [7]);
-
-    let other = streaming();
-    assert_eq!(Stream::open(&other).unwrap().unfold(&slot), Err(Error::NotFolded), "equal, but not the same");
-    slot.clear();
-    assert_eq!(second.unfold(&slot), Err(Error::NotFolded));
 }
 
 #[test]

@@ -35,8 +35,6 @@ pub const HS_DB_MODE_ERROR: hs_error_t = -7;
 pub const HS_BAD_ALLOC: hs_error_t = -9;
 /// The processor cannot run the library.
 pub const HS_ARCH_ERROR: hs_error_t = -11;
-/// The buffer is too small.
-pub const HS_INSUFFICIENT_SPACE: hs_error_t = -12;
 
 macro_rules! opaque {
     ($($(#[$attribute:meta])* $name:ident)*) => {$(
@@ -116,20 +114,6 @@ unsafe extern "C" {
     ) -> hs_error_t;
     pub fn hs_close_stream(
         stream: *mut hs_stream_t,
-        scratch: *mut hs_scratch_t,
-        found: match_event_handler,
-        context: *mut c_void,
-    ) -> hs_error_t;
-    pub fn hs_compress_stream(
-        stream: *const hs_stream_t,
-        buffer: *mut c_char,
-        capacity: usize,
-        used: *mut usize,
-    ) -> hs_error_t;
-    pub fn hs_reset_and_expand_stream(
-        stream: *mut hs_stream_t,
-        buffer: *const c_char,
-        len: usize,
         scratch: *mut hs_scratch_t,
         found: match_event_handler,
         context: *mut c_void,

@@ -1,6 +1,8 @@
 //! The server's half of a session: its replies, matched with commands.
 
+use super::command::word;
 use super::content::Scanner;
+use super::ext::{Keyword, LOOKED_AT};
 use super::line::Line;
 use super::line::first_line;
 use super::outstanding::Expects;
@@ -125,23 +127,44 @@ impl Session {
         last.then(|| Answer { code, to: self.answered(code, refused) })
     }
 
-    /// Reads a line that is all of a reply which says that a recipient is welcome, if `bytes` begin with one and it has all to do with a
-    /// RCPT: its length. For such a line [`Session::server`] and [`Session::reply`] would do exactly this.
+    /// Reads a line in the midst of the reply to EHLO that offers a known extension whose keyword passes as it stands, if `bytes` begin with
+    /// one: its length, and which. For such a line [`Session::server`], [`Session::advertise`] and [`Session::reply`]
+    /// would do exactly this.
+    #[inline]
+    pub fn offer(&mut self, bytes: &[u8], passes: impl FnOnce(&[u8]) -> bool) -> Option<(usize, Keyword)> {
+        if !self.reply.goes_on_with(250)
+            || self.outstanding.first() != Some(Expects::Ehlo)
+            || matches!(self.phase, Phase::Tls(_))
+        {
+            return None;
+        }
+        let text = bytes.strip_prefix(b"250-")?;
+        let name = &text[word(text)];
+        let keyword = Keyword::named(name)?;
+        let len = whole_line(bytes)?;
+        if keyword.meets(LOOKED_AT) || !passes(name) {
+            return None;
+        }
+        self.reply.pass_line();
+        self.greeted();
+        self.advertised.add_known(keyword);
+        Some((len, keyword))
+    }
+
+    /// Reads a line that is all of a reply which agrees to MAIL or RSET, or to a recipient, if `bytes` begin with one: its length. For
+    /// such a line [`Session::server`] and [`Session::reply`] would do exactly this.
     #[inline]
     pub fn welcome(&mut self, bytes: &[u8]) -> Option<usize> {
-        if self.outstanding.first() != Some(Expects::Rcpt)
+        if !matches!(self.outstanding.first(), Some(Expects::Rcpt | Expects::Fresh))
             || !self.reply.is_idle()
             || !matches!(self.phase, Phase::Command | Phase::Content)
             || !bytes.starts_with(b"250 ")
         {
             return None;
         }
-        let len = memchr::memchr(b'\n', bytes)? + 1;
-        if len > REPLY_LINE_LIMIT as usize {
-            return None;
-        }
+        let len = whole_line(bytes)?;
         let answered = self.answered(250, false);
-        debug_assert_eq!(answered, Answered::Rcpt { refused: false });
+        debug_assert!(matches!(answered, Answered::Plain | Answered::Rcpt { refused: false }));
         Some(len)
     }
 
@@ -218,4 +241,10 @@ impl Session {
         }
         answered
     }
+}
+
+/// Length of the line that `bytes` begin with, if all of it is there and it is no longer than lines of replies are.
+fn whole_line(bytes: &[u8]) -> Option<usize> {
+    let len = memchr::memchr(b'\n', bytes)? + 1;
+    (len <= REPLY_LINE_LIMIT as usize).then_some(len)
 }

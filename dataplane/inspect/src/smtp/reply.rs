@@ -67,6 +67,17 @@ impl Reader {
         self.len == 0 && self.line_count == 0
     }
 
+    /// Whether lines of a reply with this code have come, each whole, and more are to come.
+    #[must_use]
+    pub fn goes_on_with(&self, code: u16) -> bool {
+        self.len == 0 && self.code_before == code
+    }
+
+    /// A whole line that is not the last, of a reply that [`goes on`](Self::goes_on_with) with its code.
+    pub fn pass_line(&mut self) {
+        self.line_count = self.line_count.saturating_add(1);
+    }
+
     /// Whether the line is a refusal of an address: permanent, or transient with an enhanced code of the addressing class
     /// (RFC 3463, 3.2: `4.1.x`).
     #[must_use]

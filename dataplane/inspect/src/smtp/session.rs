@@ -98,7 +98,7 @@ pub struct Session {
     /// What the client says next depends on the replies outstanding.
     pub(super) waits: bool,
     /// What the server offers.
-    advertised: Advertised,
+    pub(super) advertised: Advertised,
     /// An EHLO or HELO has left: what the server offered before is void once it agrees.
     anew: bool,
     /// The AUTH under way may end in encryption.

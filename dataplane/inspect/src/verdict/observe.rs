@@ -118,6 +118,11 @@ impl Rules {
         });
     }
 
+    /// Whether some criterion compares keywords, or holds whatever they are.
+    pub(super) fn asks_keywords(&self) -> bool {
+        self.catches_all || !self.compared.by(Event::Keyword).is_empty()
+    }
+
     /// Whether some criterion compares the number of refused recipients.
     #[must_use]
     pub fn counts_refused(&self) -> bool {

@@ -337,6 +337,14 @@ impl Rules {
         count < self.usual_recipients
     }
 
+    /// Whether a keyword of the EHLO reply passes as it stands: no criterion has to do with keywords, and none of the gateway's own rules
+    /// with this one. (What AUTH offers is another question.)
+    #[must_use]
+    #[inline]
+    pub fn passes_usual_keyword(&self, keyword: &[u8]) -> bool {
+        !self.asks_keywords() && self.is_legal_keyword(keyword) && !self.is_denied(keyword)
+    }
+
     /// What one connection may do.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -131,6 +131,95 @@ proptest! {
     }
 }
 
+const KEYWORD_POLICIES: &[&str] = &[
+    "base none",
+    "base smtp\nstarttls mask",
+    "base esmtp",
+    "base none\nchunking allow\nauth require-tls",
+    "base none\nstarttls require",
+    "base none\nsasl-layers opaque\nallow-verbs debug",
+    "base none\nclass c any log mask\n reply ehlo SIZE",
+    "base none\nclass c any log reset\n reply ehlo DSN",
+    "base none\nclass c any log\n not reply ehlo SIZE",
+    "base esmtp\nclass c any log allow\n reply ehlo STARTTLS",
+    "base none\nclass c any log\n always",
+];
+
+/// Lines of the reply to EHLO.
+const OFFERS: &[&str] = &[
+    "250-PIPELINING",
+    "250-SIZE 1000",
+    "250-size",
+    "250-STARTTLS",
+    "250-starttls now",
+    "250-8BITMIME",
+    "250-DSN",
+    "250-CHUNKING",
+    "250-BINARYMIME",
+    "250-SMTPUTF8",
+    "250-REQUIRETLS",
+    "250-ENHANCEDSTATUSCODES",
+    "250-ENHANCEDSTATUSCODES\t",
+    "250-AUTH PLAIN GSSAPI",
+    "250-AUTH=PLAIN",
+    "250-VERB",
+    "250-VRFY",
+    "250-HELP",
+    "250-EXPN-",
+    "250-X-PRIVATE",
+    "250-",
+    "250- SIZE",
+    "250-\u{e9}",
+    "250-SIZE\r",
+    "251-SIZE",
+    "550-SIZE",
+    "250 DSN",
+];
+
+/// What a session says whose server offers this. Of what is overwritten other letters are left when it comes in parts.
+fn offered(policy: &str, offers: &[&str], whole: bool) -> (Vec<String>, String) {
+    let mut wire = Wire::new(&Rulebook::parse(&policy.lines().collect::<Vec<_>>()).unwrap());
+    wire.server(b"220 ready\r\n");
+    wire.client(b"EHLO a\r\n");
+    let said = format!("250-server\r\n{}\r\n250 HELP\r\n", offers.join("\r\n"));
+    if whole {
+        wire.server(said.as_bytes());
+    } else {
+        for line in said.as_bytes().split_inclusive(|byte| *byte == b'\n') {
+            let (line, end) = line.split_at(line.len() - 1);
+            wire.server(line);
+            wire.server(end);
+        }
+    }
+    // What was offered shows in what may be said.
+    for line in
+        ["MAIL FROM:<a@b> SIZE=1\r\n", "RCPT TO:<c@d> NOTIFY=NEVER\r\n", "STARTTLS\r\n", "BDAT 1 LAST\r\n"]
+    {
+        wire.client(line.as_bytes());
+        wire.server(b"250 2.0.0 ok\r\n");
+    }
+    let got = String::from_utf8_lossy(&wire.client_got).into_owned();
+    let lines = got.split_inclusive('\n').map(|line| {
+        if line.contains("XX") { "overwritten".to_owned() } else { line.escape_debug().to_string() }
+    });
+    let lines = if wire.next == Next::Go { lines.collect() } else { Vec::new() };
+    let state = format!("{:?} {} {:?}", wire.next, wire.server_got.escape_ascii(), wire.counters);
+    wire.end();
+    (lines, format!("{state} {:?}", wire.reports))
+}
+
+proptest! {
+    #![proptest_config(config(3000))]
+
+    #[test]
+    fn offers_read_in_one_step_have_the_same_outcome(
+        policy in proptest::sample::select(KEYWORD_POLICIES),
+        offers in proptest::collection::vec(proptest::sample::select(OFFERS), 1..8),
+    ) {
+        prop_assert_eq!(offered(policy, &offers, true), offered(policy, &offers, false));
+    }
+}
+
 #[test]
 fn the_limit_of_commands_without_reply_holds_for_them() {
     for whole in [true, false] {

@@ -6,6 +6,7 @@ use super::reading::block;
 use super::report;
 use super::{Context, Dialogue, Gate};
 use crate::scan::{CriterionSet, Matcher};
+use crate::smtp::ext::STARTTLS;
 use crate::smtp::session::Shape;
 use crate::smtp::signature::is_decode_alias;
 use crate::smtp::{Verb, path};
@@ -54,8 +55,9 @@ impl Dialogue {
         passed
     }
 
-    /// Passes on the replies at the start of `bytes` that accept recipients, where no rule counts refused ones: for such a line
-    /// [`Dialogue::server`] would do exactly this. It stops at the first that is not so.
+    /// Passes on the replies at the start of `bytes` that accept senders and recipients, where no rule counts refused ones, and lines that
+    /// offer extensions which nobody asks about: for such a line [`Dialogue::server`] would do exactly this. It
+    /// stops at the first that is not so.
     #[inline]
     pub(super) fn usual_replies<X>(&mut self, bytes: &[u8], context: &mut Context<'_, X>) -> usize {
         let mut passed = 0;
@@ -64,6 +66,12 @@ impl Dialogue {
         }
         while let Some(len) = self.session.welcome(&bytes[passed..]) {
             report::count_reply(context.counters, 250);
+            passed += len;
+        }
+        let passes = |keyword: &[u8]| context.rules.passes_usual_keyword(keyword);
+        while let Some((len, keyword)) = self.session.offer(&bytes[passed..], passes) {
+            self.offers_tls |= keyword == STARTTLS;
+            context.journal.set_enhanced(self.enhanced_status_codes());
             passed += len;
         }
         passed

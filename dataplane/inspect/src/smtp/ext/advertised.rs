@@ -76,7 +76,7 @@ pub const EXTENSIONS: [Extension; 30] = [
     extension("VRFY", 0, 0),
 ];
 
-/// Some extensions by their places in [`EXTENSIONS`], found when this is compiled: sessions are asked for some at every command.
+/// Some extensions by their places in [`EXTENSIONS`]: sessions are asked for some at every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keyword(u32);
 
@@ -89,6 +89,20 @@ impl Keyword {
             at += 1;
         }
         Self(bits)
+    }
+
+    /// The one with this keyword, in whatever case.
+    #[must_use]
+    #[inline]
+    pub fn named(keyword: &[u8]) -> Option<Self> {
+        KEYWORDS.position(keyword).map(|index| Self(1 << index))
+    }
+
+    /// Whether they have one in common.
+    #[must_use]
+    #[inline]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     const fn new(keyword: &str) -> Self {
@@ -108,12 +122,16 @@ const fn same(one: &[u8], other: &[u8]) -> bool {
     at == one.len() && at == other.len()
 }
 
+/// What is offered with them is looked at, or not taken for offered (RFC 8689, 2).
+pub(in crate::smtp) const LOOKED_AT: Keyword = Keyword::any(&["AUTH", "REQUIRETLS"]);
 /// RFC 3030.
 pub const CHUNKING: Keyword = Keyword::new("CHUNKING");
 /// RFC 2034.
 pub const ENHANCEDSTATUSCODES: Keyword = Keyword::new("ENHANCEDSTATUSCODES");
 /// RFC 2920.
 pub const PIPELINING: Keyword = Keyword::new("PIPELINING");
+/// RFC 3207.
+pub const STARTTLS: Keyword = Keyword::new("STARTTLS");
 /// RFC 6531.
 pub const SMTPUTF8: Keyword = Keyword::new("SMTPUTF8");
 
@@ -150,8 +168,8 @@ impl Advertised {
         if keyword.is_empty() || keyword.eq_ignore_ascii_case(b"REQUIRETLS") {
             return;
         }
-        if let Some(index) = known(keyword) {
-            self.known |= 1 << index;
+        if let Some(known) = Keyword::named(keyword) {
+            self.add_known(known);
             return;
         }
         let start = usize::from(self.private_len);
@@ -163,16 +181,22 @@ impl Advertised {
         }
     }
 
+    /// An extension other than REQUIRETLS.
+    #[inline]
+    pub fn add_known(&mut self, keyword: Keyword) {
+        self.known |= keyword.0;
+    }
+
     /// Whether an extension is offered, or one of several.
     #[must_use]
     pub const fn has(&self, keyword: Keyword) -> bool {
-        self.known & keyword.0 != 0
+        Keyword(self.known).meets(keyword)
     }
 
     /// Whether the extension with this keyword is known and offered.
     #[must_use]
     pub fn has_named(&self, keyword: &str) -> bool {
-        known(keyword.as_bytes()).is_some_and(|index| self.known & (1 << index) != 0)
+        Keyword::named(keyword.as_bytes()).is_some_and(|known| self.has(known))
     }
 
     /// The place of an unknown keyword among those that are offered, below [`PRIVATE_LIMIT`] / 2.
@@ -208,10 +232,6 @@ const KEYWORDS: Names<{ EXTENSIONS.len() }> = {
     }
     Names::new(names)
 };
-
-fn known(keyword: &[u8]) -> Option<usize> {
-    KEYWORDS.position(keyword)
-}
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,10 @@ mod advertised;
 mod parameter;
 mod value;
 
+pub(super) use advertised::LOOKED_AT;
 pub use advertised::{
     Advertised, CHUNKING, ENHANCEDSTATUSCODES, EXTENSIONS, Extension, Keyword, PIPELINING, PRIVATE_LIMIT,
-    SMTPUTF8,
+    SMTPUTF8, STARTTLS,
 };
 pub use parameter::{Invalid, PARAMETERS, Parameter, Scope, Wrong, check, is_binary};
 pub(super) use value::xtext as is_xtext;
