@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use artifact::settings::Decode;
-use inspect::mime::{Message, Sink};
+use inspect::mime::{FieldText, Message, Sink};
 use inspect::shelf::Shelf;
 use serde::Deserialize;
 use support::workspace::root;
@@ -71,7 +71,7 @@ fn text(octets: &[u8]) -> String {
 }
 
 impl Sink for Facts {
-    fn field(&mut self, _: &[u8]) {}
+    fn field(&mut self, _: &FieldText<'_>) {}
     fn header_end(&mut self, _: u64) {}
     fn content_type(&mut self, value: &[u8]) {
         self.0.push(Fact::Type(text(value)));

@@ -19,6 +19,9 @@ pub enum Kind {
     Other,
 }
 
+/// The parameter that says what stands between parts.
+const BOUNDARY: &str = "boundary";
+
 /// A boundary parameter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Boundary {
@@ -99,23 +102,34 @@ pub(super) fn parse(value: &[u8]) -> ContentType {
         () if is(main, "message") => Kind::Text,
         () => Kind::Other,
     };
+    let divided = matches!(kind, Kind::Multipart | Kind::Digest);
+    // As nearly all. (Of several fields one may say that there are parts, and another what stands between them.)
+    if !divided && !has_boundary(value) {
+        return ContentType { kind, boundary: None, ambiguous: false };
+    }
     let mut boundaries = parameters.filter_map(|parameter| {
         let at = parameter.iter().position(|byte| *byte == b'=')?;
         let name = word(skip_comments(&parameter[..at]));
-        is(name, "boundary").then(|| Boundary::parse(skip_comments(&parameter[at + 1..])))
+        is(name, BOUNDARY).then(|| Boundary::parse(skip_comments(&parameter[at + 1..])))
     });
     let first = boundaries.next();
     let twice = boundaries.next().is_some();
     let extended = Extended::of(value);
     let joined = || {
         let mut boundary = Boundary::EMPTY;
-        extended.join("boundary", |byte| boundary.push(byte))?;
+        extended.join(BOUNDARY, |byte| boundary.push(byte))?;
         (boundary.len > 0).then_some(boundary)
     };
     let boundary = first.flatten().or_else(joined);
-    let divided = matches!(kind, Kind::Multipart | Kind::Digest);
     let ambiguous = divided && (twice || joined().is_some() || extended.ambiguous || has_comment(value));
     ContentType { kind, boundary, ambiguous }
+}
+
+/// Whether the name of the parameter stands anywhere.
+fn has_boundary(value: &[u8]) -> bool {
+    memchr::memchr2_iter(b'b', b'B', value).any(|at| {
+        value[at..].get(..BOUNDARY.len()).is_some_and(|name| name.eq_ignore_ascii_case(BOUNDARY.as_bytes()))
+    })
 }
 
 /// Whether a parenthesis stands outside quotes: not every reader knows comments.
@@ -248,6 +262,8 @@ mod tests {
             ("multipart/mixed; boundary*0=a; boundary=b", Kind::Multipart, Some("b")),
             ("multipart/mixed; boundary=\"\"", Kind::Multipart, None),
             ("multipart/mixed; name=\"boundary=x\"", Kind::Multipart, None),
+            ("text/plain; Boundary=a", Kind::Text, Some("a")),
+            ("a/b; boundary*=us-ascii''a", Kind::Other, Some("a")),
             ("message/rfc822", Kind::Message, None),
             ("message/delivery-status", Kind::Text, None),
             ("application/octet-stream; name=\"x.exe\"", Kind::Other, None),

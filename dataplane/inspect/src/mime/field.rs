@@ -6,6 +6,27 @@ pub const FIELD_LEN: usize = 8192;
 /// A longer field is looked at in several pieces, each with the field's name in front and this much of the piece before.
 pub const FIELD_OVERLAP: usize = 1024;
 
+/// A field as it is given out, or a piece of a long one: unfolded, without the end of its last line.
+#[derive(Debug, Clone, Copy)]
+pub struct FieldText<'a> {
+    /// All of it.
+    pub text: &'a [u8],
+    /// Its name, with which `text` begins; empty where it has none.
+    pub name: &'a [u8],
+    /// It is the first piece.
+    pub is_start: bool,
+    /// It is known to have no NUL, CR, `$` or `*`, as nearly all.
+    pub plain: bool,
+}
+
+impl<'a> FieldText<'a> {
+    /// What stands behind the colon, without blanks around it.
+    pub(super) fn value(&self) -> &'a [u8] {
+        let behind = self.text.get(self.name.len()..).unwrap_or_default().trim_ascii_start();
+        behind.strip_prefix(b":").unwrap_or(behind).trim_ascii()
+    }
+}
+
 /// A field under way. Only messages whose header is being read have one.
 #[derive(Debug)]
 pub struct Field {
@@ -49,11 +70,7 @@ impl Field {
     /// Its octets without the end of its last line.
     #[must_use]
     pub fn text(&self) -> &[u8] {
-        let mut text = self.bytes();
-        while let [rest @ .., b'\r' | b'\n'] = text {
-            text = rest;
-        }
-        text
+        without_line_end(self.bytes())
     }
 
     /// Looks for its name in its first line; `false` where that is no field.
@@ -142,16 +159,19 @@ const IN_NAME: [bool; 256] = {
 
 /// The name of a field, or `None` where a line is no field: printable octets but no colon, then a colon. Blanks before it
 /// are tolerated, as by Postfix.
-fn name(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn name(line: &[u8]) -> Option<&[u8]> {
     let len = line.iter().position(|byte| !IN_NAME[usize::from(*byte)])?;
     let colon = line[len..].iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
     (len > 0 && line[len + colon] == b':').then_some(&line[..len])
 }
 
-/// What stands behind the colon, without blanks around it.
-pub(super) fn value(field: &[u8]) -> &[u8] {
-    let at = field.iter().position(|byte| *byte == b':').map_or(field.len(), |at| at + 1);
-    field[at..].trim_ascii()
+/// A line without its end.
+pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
+    let mut text = line;
+    while let [rest @ .., b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    text
 }
 
 #[cfg(test)]
@@ -172,8 +192,9 @@ mod tests {
         ] {
             assert_eq!(name(line.as_bytes()), expected.map(str::as_bytes), "{line}");
         }
+        let value = |text| FieldText { text, name: b"A", is_start: true, plain: true }.value();
         assert_eq!(value(b"A:  b c \t"), b"b c");
-        assert_eq!(value(b"A"), b"");
+        assert_eq!(value(b"A \t: :b"), b":b");
     }
 
     #[test]

@@ -3,48 +3,28 @@
 use std::sync::LazyLock;
 
 use artifact::settings::Decode;
+use memchr::memchr;
 use memchr::memmem::Finder;
-use memchr::{memchr, memchr2};
 
 use super::boundary::{Boundaries, DELIMITER_LIMIT, Delimiter};
 use super::content_type::Kind;
 use super::decoding::Decoder;
 use super::entity::Entity;
-use super::field::{Field, value};
-use crate::names::Names;
+use super::field::{Field, FieldText};
 use crate::shelf::Shelf;
+
+mod header;
 
 /// A hyphen that starts a line.
 static HYPHEN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\n-"));
-
-/// Fields that a message's own header may have once (RFC 5322, 3.6; RFC 2045, 4 to 6).
-const ONCE: Names<14> = Names::new([
-    b"Bcc",
-    b"Cc",
-    b"Content-Transfer-Encoding",
-    b"Content-Type",
-    b"Date",
-    b"From",
-    b"In-Reply-To",
-    b"MIME-Version",
-    b"Message-ID",
-    b"References",
-    b"Reply-To",
-    b"Sender",
-    b"Subject",
-    b"To",
-]);
-/// Where two of them stand in it.
-const CONTENT_TRANSFER_ENCODING: usize = 2;
-const CONTENT_TYPE: usize = 3;
 
 /// Who hears what is found, in the order of the message.
 pub trait Sink {
     /// A field of the message's own header, unfolded, `Name: value`. Fields longer than [`super::FIELD_LEN`] come in
     /// several pieces.
-    fn field(&mut self, field: &[u8]);
+    fn field(&mut self, field: &FieldText<'_>);
     /// A field of the header of a part, likewise.
-    fn part_field(&mut self, _field: &[u8]) {}
+    fn part_field(&mut self, _field: &FieldText<'_>) {}
     /// The message's own header is complete; octets through its empty line, stuffed dots included.
     fn header_end(&mut self, len: u64);
     /// The value of a Content-Type field, of the message or of a part.
@@ -259,162 +239,6 @@ impl Message {
         self.phase = if delimiter.closes { Phase::Text } else { Phase::Header };
     }
 
-    /// Takes one line of a header, or a part of one.
-    fn header(
-        &mut self,
-        bytes: &[u8],
-        fields: &mut Shelf<Field>,
-        sink: &mut impl Sink,
-    ) -> Result<usize, NoRoom> {
-        let piece = &bytes[..memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1)];
-        if self.field.is_none() {
-            let mut field = fields.take().ok_or(NoRoom)?;
-            field.clear();
-            self.field = Some(field);
-        }
-        if !self.in_line {
-            self.header_len_at_line = self.header_len;
-            let folds = matches!(piece[0], b' ' | b'\t');
-            match self.field.as_deref_mut() {
-                Some(field) if folds && !field.is_empty() => field.fold(),
-                _ => self.end_field(sink),
-            }
-        }
-        let Some(field) = self.field.as_deref_mut() else { return Ok(piece.len()) };
-        if field.room() == 0 {
-            if field.is_one_line() && !field.find_name() {
-                self.not_a_field(sink);
-            } else {
-                self.give_field(sink);
-                if let Some(field) = self.field.as_deref_mut() {
-                    field.slide();
-                }
-            }
-            return Ok(0);
-        }
-        let taken = piece.len().min(field.room());
-        field.append(&piece[..taken]);
-        if self.doubtful {
-            self.in_text = true;
-            sink.text(&piece[..taken]);
-        }
-        self.in_line = piece[taken - 1] != b'\n';
-        self.header_len += if self.own_header_ended { 0 } else { taken as u64 };
-        if !self.in_line && field.is_nearly_empty_line() {
-            sink.ambiguous();
-        }
-        if !self.in_line && field.is_one_line() {
-            if field.is_blank() {
-                field.clear();
-                self.end_header(sink);
-                if self.phase != Phase::Header {
-                    fields.give_from(&mut self.field);
-                }
-            } else if !field.find_name() {
-                self.not_a_field(sink);
-            }
-        }
-        Ok(taken)
-    }
-
-    /// The line under way is no field. For Postfix, Exim and Sendmail the header ended before it, for other readers it goes on:
-    /// from here to its empty line it is read both ways, as text and as a header.
-    fn not_a_field(&mut self, sink: &mut impl Sink) {
-        let Some(line) = self.field.as_deref_mut() else { return };
-        let is_separator = !self.begun && is_mailbox_line(line.bytes());
-        if !is_separator && !self.doubtful {
-            self.doubtful = true;
-            self.in_text = true;
-            sink.ambiguous();
-            if !self.own_header_ended {
-                self.own_header_ended = true;
-                sink.header_end(self.header_len_at_line);
-            }
-            sink.text(line.bytes());
-        }
-        line.clear();
-        self.begun = true;
-    }
-
-    /// The field under way is complete, if there is one.
-    fn end_field(&mut self, sink: &mut impl Sink) {
-        if self.field.as_deref().is_some_and(|field| !field.is_empty()) {
-            self.give_field(sink);
-            if let Some(field) = self.field.as_deref_mut() {
-                field.clear();
-            }
-        }
-    }
-
-    fn give_field(&mut self, sink: &mut impl Sink) {
-        let Some(field) = self.field.as_deref_mut() else { return };
-        field.find_name();
-        let text = field.text();
-        self.begun = true;
-        if !self.own_header_ended {
-            sink.field(text);
-        } else {
-            sink.part_field(text);
-        }
-        // NUL, or CR inside a line.
-        if memchr2(0, b'\r', text).is_some() {
-            sink.ambiguous();
-        }
-        let known = ONCE.position(field.name());
-        if !self.own_header_ended
-            && field.is_start()
-            && let Some(index) = known
-        {
-            if self.once & (1 << index) != 0 {
-                sink.duplicate();
-            }
-            self.once |= 1 << index;
-        }
-        match known {
-            Some(CONTENT_TYPE) => self.entity.content_type(value(text), field.is_start(), sink),
-            Some(CONTENT_TRANSFER_ENCODING) if field.is_start() => {
-                self.entity.transfer_encoding(value(text), self.decode, sink);
-            }
-            _ => {}
-        }
-    }
-
-    /// The header is complete: what its body is.
-    fn end_header(&mut self, sink: &mut impl Sink) {
-        if !self.own_header_ended {
-            self.own_header_ended = true;
-            sink.header_end(self.header_len);
-        }
-        let entity = core::mem::take(&mut self.entity);
-        (self.begun, self.doubtful) = (false, false);
-        self.phase = match entity.kind {
-            Kind::Multipart | Kind::Digest => {
-                let digest = entity.kind == Kind::Digest;
-                let alike =
-                    entity.boundary.is_some_and(|boundary| self.boundaries.is_like_another(&boundary));
-                let followed =
-                    entity.boundary.is_some_and(|boundary| self.boundaries.push(&boundary, digest));
-                if alike {
-                    sink.ambiguous();
-                }
-                if !followed {
-                    sink.encoding(b"", true);
-                }
-                Phase::Text
-            }
-            Kind::Message if !entity.encoded => Phase::Header,
-            Kind::Text if !entity.encoded => Phase::Text,
-            Kind::Text if entity.decoder.is_some() => {
-                // What was doubtful in the header is another text.
-                self.end_text(sink);
-                self.decoder = entity.decoder;
-                Phase::Encoded
-            }
-            Kind::Message | Kind::Text | Kind::Other => Phase::Opaque,
-        };
-        self.in_line = false;
-    }
-
     /// Takes what comes before the next line that may be a delimiter.
     fn body(&mut self, bytes: &[u8], sink: &mut impl Sink) -> usize {
         // Attachments have no hyphen before the one that ends them.
@@ -454,13 +278,6 @@ impl Message {
     }
 }
 
-/// The separator of mailbox files, which mail programs sometimes leave in front of a header (`From a@b Thu Jan 1 ...`,
-/// maybe behind `>`). Servers and readers skip it there.
-fn is_mailbox_line(line: &[u8]) -> bool {
-    let quoted = line.iter().take_while(|byte| **byte == b'>').count();
-    line[quoted..].starts_with(b"From ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{DEPTH_LIMIT, FIELD_LEN};
@@ -480,8 +297,10 @@ mod tests {
     }
 
     impl Sink for Found {
-        fn field(&mut self, field: &[u8]) {
-            self.push("field", field);
+        fn field(&mut self, field: &FieldText<'_>) {
+            assert!(!field.plain || !field.text.iter().any(|byte| b"\0\r$*".contains(byte)));
+            assert!(field.text.starts_with(field.name));
+            self.push("field", field.text);
         }
         fn header_end(&mut self, len: u64) {
             self.lines.push(format!("header {len}"));
@@ -546,6 +365,25 @@ mod tests {
             found("Subject: a\n\tb\n c\nTo: x\n\nHello\n-- \nme\n"),
             ["field Subject: a\\tb c", "field To: x", "header 29", "text Hello\\r\\n-- \\r\\nme\\r\\n"]
         );
+    }
+
+    #[test]
+    fn odd_octets_and_line_ends_are_found_wherever_they_are_cut() {
+        let long = "x".repeat(700);
+        for (header, expected) in [
+            ("A: $1\r\nB: 2\nC: *\r\n\r\n", &["field A: $1", "field B: 2", "field C: *", "header 20"][..]),
+            ("A: 1\0\r\nB: 2\r\n\n", &["field A: 1\\x00", "field B: 2", "header 14"]),
+            ("A: 1\r\r\nB: 2\r3\r\n\r\n", &["field A: 1", "field B: 2\\r3", "header 17"]),
+            ("to: 1\r\nTo : 2\r\n\tx\r\n \r\nTO:3", &["field to: 1", "field To : 2\\tx ", "field TO:3"]),
+            (&format!("A: {long}\nB: $\nC: 3\nD: *\n\n"), &["field B: $", "field C: 3", "field D: *"]),
+        ] {
+            let whole = read(&[header.as_bytes()]);
+            for cut in 1..header.len() {
+                let (left, right) = header.as_bytes().split_at(cut);
+                assert_eq!(read(&[left, right]), whole, "{header:?} cut at {cut}");
+            }
+            assert!(expected.iter().all(|line| whole.iter().any(|found| found == line)), "{whole:?}");
+        }
     }
 
     #[test]

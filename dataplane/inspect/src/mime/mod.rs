@@ -23,7 +23,7 @@ mod message;
 mod parameter;
 
 pub use content_type::Kind;
-pub use field::{FIELD_LEN, FIELD_OVERLAP, Field};
+pub use field::{FIELD_LEN, FIELD_OVERLAP, Field, FieldText};
 pub use message::{Message, NoRoom, Sink};
 pub use parameter::{Plain, plain};
 

@@ -41,31 +41,48 @@ pub enum Seen<'a> {
 pub struct Field<'a> {
     /// All of it.
     text: &'a [u8],
-    /// Its name, and its value without blanks around it; both are empty where there is no colon.
+    /// Its name, and its value without blanks before it; both are empty where there is no colon.
     name: &'a [u8],
     value: &'a [u8],
+    /// It has no `$`.
+    plain: bool,
 }
 
 impl<'a> Field<'a> {
+    /// The field that `text` is, which begins with `name`, if that is not empty. It is known to have no `$` where it is `plain`.
+    #[must_use]
+    #[inline]
+    pub fn cut(text: &'a [u8], name: &'a [u8], plain: bool) -> Self {
+        match text.get(name.len()..).map(trim_start) {
+            Some([b':', value @ ..]) if !name.is_empty() => {
+                Self { text, name, value: trim_start(value), plain }
+            }
+            _ => Self::new(text),
+        }
+    }
+
     /// The field that `text` is.
     #[must_use]
     pub fn new(text: &'a [u8]) -> Self {
         let (name, value) = match memchr::memchr(b':', text) {
-            Some(at) => (trim(&text[..at]), trim(&text[at + 1..])),
+            Some(at) => (trim(&text[..at]), trim_start(&text[at + 1..])),
             None => (&[][..], &[][..]),
         };
-        Self { text, name, value }
+        Self { text, name, value, plain: false }
     }
 
-    /// The rows that it may be of.
-    fn possible(&self) -> u32 {
+    /// The rows that it may be of, of those that are on.
+    #[must_use]
+    #[inline]
+    pub fn possible(&self, on: u32) -> u32 {
         let addresses = if has_addresses(self.name) { 0 } else { OF_ADDRESSES };
-        let begins = self.value.first().is_some_and(|first| BEGINNINGS.contains(first));
+        let begins = self.value.first().is_some_and(|first| is_beginning(*first));
         let beginnings = if begins { 0 } else { OF_BEGINNINGS };
         // `Content-` or `MIME-`; what is before the colon may not be all of the name.
         let described = matches!(self.text.first(), Some(b'C' | b'c' | b'M' | b'm' | b' ' | b'\t'));
         let descriptions = if described { 0 } else { OF_DESCRIPTIONS };
-        OF_FIELDS & !addresses & !beginnings & !descriptions
+        let lookups = if self.plain { OF_LOOKUPS } else { 0 };
+        on & OF_FIELDS & !addresses & !beginnings & !descriptions & !lookups
     }
 
     /// Its value, if it has this name.
@@ -228,11 +245,15 @@ const fn rows(verb: Option<Verb>, odd: bool) -> u32 {
 const OF_FIELDS: u32 = rows(None, true);
 /// Of these, those that only a field with addresses can be of.
 const OF_ADDRESSES: u32 = with(&[3107, 7008]);
-/// Those that only a field can be of whose value begins with one of [`BEGINNINGS`].
+/// Those that only a field can be of whose value begins with [one of a few](is_beginning).
 const OF_BEGINNINGS: u32 = with(&[3105, 7004]);
-const BEGINNINGS: &[u8] = b"dDuU(";
+const fn is_beginning(first: u8) -> bool {
+    matches!(first, b'd' | b'D' | b'u' | b'U' | b'(')
+}
 /// Those that only a field can be of that describes content.
 const OF_DESCRIPTIONS: u32 = with(&[3108, 3110]);
+/// Those that only a field can be of that has a `$`.
+const OF_LOOKUPS: u32 = with(&[7005]);
 
 /// The rows with these ids.
 const fn with(ids: &[u16]) -> u32 {
@@ -263,14 +284,20 @@ const OF_COMMANDS: [[u32; 2]; Verb::ALL.len()] = {
 /// [`artifact::settings::SIGNATURES`].
 #[must_use]
 pub fn find(seen: &Seen<'_>, on: u32) -> Option<u16> {
-    let mut left = on
-        & match seen {
-            Seen::Command { verb, octets, .. } => {
-                let [any, plain] = OF_COMMANDS[*verb as usize];
-                if octets.has_odd() || octets.openings() >= BRACKETS { any } else { plain }
-            }
-            Seen::Field(field) | Seen::PartField(field) => field.possible(),
-        };
+    let rows = match seen {
+        Seen::Command { verb, octets, .. } => {
+            let [any, plain] = OF_COMMANDS[*verb as usize];
+            on & if octets.has_odd() || octets.openings() >= BRACKETS { any } else { plain }
+        }
+        Seen::Field(field) | Seen::PartField(field) => field.possible(on),
+    };
+    find_of(seen, rows)
+}
+
+/// The first of these rows whose attack this is.
+#[must_use]
+pub fn find_of(seen: &Seen<'_>, rows: u32) -> Option<u16> {
+    let mut left = rows;
     while left != 0 {
         let index = left.trailing_zeros() as usize;
         left &= left - 1;
@@ -281,6 +308,16 @@ pub fn find(seen: &Seen<'_>, on: u32) -> Option<u16> {
         }
     }
     None
+}
+
+/// Without blanks before it.
+fn trim_start(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && is_blank(*first)
+    {
+        text = rest;
+    }
+    text
 }
 
 fn addressed(seen: &Seen<'_>, look: fn(&[u8]) -> bool) -> bool {
@@ -379,7 +416,14 @@ fn looks_up(text: &[u8]) -> bool {
 }
 
 /// Whether a field of this name has addresses, which Sendmail takes apart (CVE-2002-1337, `crackaddr`).
+#[inline]
 fn has_addresses(name: &[u8]) -> bool {
+    // Most others end in another letter.
+    matches!(name.last(), Some(b'o' | b'O' | b'c' | b'C' | b'm' | b'M' | b'r' | b'R' | b'h' | b'H'))
+        && is_of_addresses(name)
+}
+
+fn is_of_addresses(name: &[u8]) -> bool {
     const NAMES: Names<16> = Names::new([
         b"Apparently-To",
         b"Bcc",
@@ -398,9 +442,7 @@ fn has_addresses(name: &[u8]) -> bool {
         b"Sender",
         b"To",
     ]);
-    // Most others end in another letter.
-    matches!(name.last(), Some(b'o' | b'O' | b'c' | b'C' | b'm' | b'M' | b'r' | b'R' | b'h' | b'H'))
-        && NAMES.contains(name)
+    NAMES.contains(name)
 }
 
 /// Pairs of empty brackets, of which one is legal, above which 7008 sees an overflow.

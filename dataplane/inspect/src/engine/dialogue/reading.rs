@@ -8,7 +8,7 @@ use super::report::{self, Judged};
 use crate::anomaly::Anomaly;
 use crate::counter::Counters;
 use crate::event::{Action, Journal, Kind, ReplyCode};
-use crate::mime::{Field, Message, NoRoom, Plain, Sink, plain};
+use crate::mime::{Field, FieldText, Message, NoRoom, Plain, Sink, plain};
 use crate::scan::{CriterionSet, Matcher, NoStream, StreamId};
 use crate::shelf::Shelf;
 use crate::smtp::signature::{self, Field as Named, Seen};
@@ -169,10 +169,23 @@ impl<X: Matcher> Judge<'_, X> {
         block(self.matcher, self.counters, self.smtp, region, octets)
     }
 
-    /// Looks for the signatures that are on.
-    fn look(&mut self, seen: &Seen<'_>, field: &[u8]) {
+    /// Looks for the signatures that are on in a field, and in the names that it has in the form of RFC 2231, in the plain one.
+    #[inline]
+    fn look(&mut self, field: &FieldText<'_>, is_own: bool) {
+        let named = Named::cut(field.text, field.name, field.plain);
+        let rows = named.possible(self.rules.signatures());
+        if rows != 0 {
+            self.look_for(&seen(named, is_own), rows, field.text);
+        }
+        if !field.plain && may_name(field.text) {
+            self.look_at_names(field.text, is_own);
+        }
+    }
+
+    /// Looks for these rows of signatures.
+    fn look_for(&mut self, seen: &Seen<'_>, rows: u32, field: &[u8]) {
         if self.result.is_ok()
-            && let Some(id) = signature::find(seen, self.rules.signatures())
+            && let Some(id) = signature::find_of(seen, rows)
         {
             let reply = ReplyCode::Policy;
             let judged = Judged { signature: Some(id), ..self.octets(field) };
@@ -182,11 +195,23 @@ impl<X: Matcher> Judge<'_, X> {
         }
     }
 
-    /// Looks at a field with the names that it has in the form of RFC 2231 in the plain one.
-    fn look_at_names(&mut self, field: &[u8], seen: impl Fn(&[u8]) -> Seen<'_>) {
+    /// By itself, as it needs a buffer that other fields need not have room for.
+    #[inline(never)]
+    fn look_at_names(&mut self, field: &[u8], is_own: bool) {
         let mut buffer = [0; size_of::<Plain>()];
         if let Some(plain) = plain(field, &mut buffer) {
-            self.look(&seen(plain), field);
+            let named = Named::new(plain);
+            let rows = named.possible(self.rules.signatures());
+            self.look_for(&seen(named, is_own), rows, field);
+        }
+    }
+
+    /// The same for the value of Content-Type.
+    #[inline(never)]
+    fn scan_names(&mut self, value: &[u8], hits: &mut CriterionSet) {
+        let mut buffer = [0; size_of::<Plain>()];
+        if let Some(plain) = plain(value, &mut buffer) {
+            hits.union(&self.block(Region::ContentType, plain));
         }
     }
 
@@ -216,25 +241,19 @@ impl<X: Matcher> Judge<'_, X> {
 }
 
 impl<X: Matcher> Sink for Judge<'_, X> {
-    fn field(&mut self, field: &[u8]) {
+    fn field(&mut self, field: &FieldText<'_>) {
         if self.result.is_ok() && self.rules.wants().header {
-            let hits = self.block(Region::Header, field);
+            let hits = self.block(Region::Header, field.text);
             self.found.union(&hits);
             let mut seen = Observation::default();
             seen.found(&hits);
-            self.judge(&seen, self.octets(field));
+            self.judge(&seen, self.octets(field.text));
         }
-        self.look(&Seen::Field(Named::new(field)), field);
-        if may_name(field) {
-            self.look_at_names(field, |plain| Seen::Field(Named::new(plain)));
-        }
+        self.look(field, true);
     }
 
-    fn part_field(&mut self, field: &[u8]) {
-        self.look(&Seen::PartField(Named::new(field)), field);
-        if may_name(field) {
-            self.look_at_names(field, |plain| Seen::PartField(Named::new(plain)));
-        }
+    fn part_field(&mut self, field: &FieldText<'_>) {
+        self.look(field, false);
     }
 
     fn ambiguous(&mut self) {
@@ -259,10 +278,7 @@ impl<X: Matcher> Sink for Judge<'_, X> {
         if self.result.is_ok() && self.rules.asks(Region::ContentType) {
             let mut hits = self.block(Region::ContentType, value);
             if memchr::memchr(b'*', value).is_some() {
-                let mut buffer = [0; size_of::<Plain>()];
-                if let Some(plain) = plain(value, &mut buffer) {
-                    hits.union(&self.block(Region::ContentType, plain));
-                }
+                self.scan_names(value, &mut hits);
             }
             let mut seen = Observation::default();
             seen.scanned(self.rules, Region::ContentType, &hits);
@@ -308,9 +324,15 @@ impl<X: Matcher> Sink for Judge<'_, X> {
     }
 }
 
+/// A field of the message's own header, or of a part's, for signatures.
+fn seen(field: Named<'_>, is_own: bool) -> Seen<'_> {
+    if is_own { Seen::Field(field) } else { Seen::PartField(field) }
+}
+
 /// Whether a field may name a file in the form of RFC 2231.
 fn may_name(field: &[u8]) -> bool {
-    field.get(..8).is_some_and(|head| head.eq_ignore_ascii_case(b"Content-"))
+    matches!(field.first(), Some(b'C' | b'c'))
+        && field.get(..8).is_some_and(|head| head.eq_ignore_ascii_case(b"Content-"))
         && memchr::memchr(b'*', field).is_some()
 }
 

@@ -159,6 +159,10 @@ fn fields() {
     ];
     for (id, field, expected) in own {
         assert_eq!(found(*id, &Seen::Field(Field::new(field.as_bytes()))), *expected, "{id} {field}");
+        let name = field.split(':').next().unwrap().as_bytes();
+        let cut = Field::cut(field.as_bytes(), name, !field.contains('$'));
+        assert_eq!(found(*id, &Seen::Field(cut)), *expected, "{id} {field}");
+        assert!(!expected || cut.possible(u32::MAX) != 0, "{id} {field}");
         let in_parts = matches!(*id, 3108 | 3110) && *expected;
         assert_eq!(found(*id, &Seen::PartField(Field::new(field.as_bytes()))), in_parts, "{id} {field}");
     }
