@@ -1,16 +1,15 @@
 //! Frames as they were received: taken apart, then handed on in their order.
 //!
 //! A frame mostly waits for memory: its own headers and octets, and the state of its connection, of which there is more than a
-//! cache holds. So the frames of a burst are taken apart first as far as to know their connection, while the headers of some
-//! behind them come, and a little of the state of each connection is read, one after the other without looking at it: the processor
-//! waits for many at once. Only then is each frame judged, while the octets of the next one come. What one frame does to a
-//! connection that a later one of the burst belongs to, that one sees.
+//! cache holds. So nothing is read before it was asked for some frames ahead, and the processor waits for many at once. The frames of
+//! a burst are taken apart first as far as to know their connection, while the headers of some behind them come; with each hash its
+//! place in the index is asked for, then the first line of the slot that stands there. Only then is each frame judged, while the
+//! other lines of the connections of some behind it come, the queues of the next ones, and the octets of the next one. What one frame
+//! does to a connection that a later one of the burst belongs to, that one sees: a slot that was found early is looked at again.
 
-use core::cell::Cell;
-
-use super::flow::Lane;
+use super::flow::{Flow, Lane};
 use super::{Engine, Io, lane, order, plain};
-use crate::flow::{FlowKey, KeyHash};
+use crate::flow::{FlowKey, Guess, KeyHash, Table};
 use crate::frame::{Frame, Memory, Pool, Sealed};
 use crate::scan::Matcher;
 use crate::unit::{Instant, PortId};
@@ -22,6 +21,15 @@ pub(super) const USUAL: usize = 128;
 /// Frames whose headers are under way while one is taken apart: as many cache lines as a processor waits for at once.
 const AHEAD: usize = 8;
 
+/// Frames ahead at which the state of a connection is asked for, and at which its queues are: time enough for memory to come, and not
+/// so much that what came is gone again.
+const NEAR: usize = 6;
+const NEXT: usize = 3;
+
+/// Cache lines of a connection, and those that a segment needs of which no octet is read.
+const FLOW_LINES: usize = Table::<Flow>::lines(size_of::<Flow>());
+const CARRIED_LINES: usize = Table::<Flow>::lines(core::mem::offset_of!(Flow, dialogue));
+
 /// A received frame, as far as it is taken apart.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -29,7 +37,7 @@ pub(super) struct Arrival {
     /// Where it stands and which connection it is of, if it is a whole TCP segment; what else it is, is found out later.
     tcp: Option<Known>,
     /// Whether its octets will probably be read: mostly those of a connection that is not inspected are not.
-    is_read: Cell<bool>,
+    is_read: bool,
 }
 
 /// A TCP segment of which the connection is known and nothing else yet.
@@ -38,6 +46,7 @@ pub(super) struct Known {
     outline: Outline,
     key: FlowKey,
     hash: KeyHash,
+    guess: Guess,
     /// Whether its sender is the lower end of the key.
     is_from_low: bool,
 }
@@ -54,7 +63,7 @@ impl<X: Matcher> Engine<X> {
         let (mut arrivals, mut received) = core::mem::take(&mut self.arrivals);
         let queued = out.len();
         for (ingress, frame) in frames {
-            arrivals.push(Arrival { ingress, tcp: None, is_read: Cell::new(true) });
+            arrivals.push(Arrival { ingress, tcp: None, is_read: true });
             received.push(frame);
         }
         for frame in received.iter().take(AHEAD) {
@@ -72,23 +81,32 @@ impl<X: Matcher> Engine<X> {
                 None => self.odd(bytes),
             };
         }
-        if arrivals.len() > 1 {
-            let hashes = || arrivals.iter().filter_map(|arrival| Some((arrival.tcp.as_ref()?.hash, arrival)));
-            self.table.warm(hashes, |flow, arrival| {
-                arrival.is_read.set(!matches!(flow.lane, Lane::Numbered | Lane::Unnumbered));
-                flow.warm()
-            });
+        for arrival in &mut arrivals {
+            if let Some(known) = &mut arrival.tcp {
+                known.guess = self.table.guess(known.hash);
+                self.table.prefetch(known.guess, 0..1);
+            }
         }
-        let mut coming = arrivals.iter().skip(1);
         let mut frames = received.drain(..);
-        for arrival in &arrivals {
+        for step in 0..arrivals.len() + NEAR {
+            if let Some(coming) = arrivals.get_mut(step) {
+                coming.is_read = self.approach(coming);
+            }
+            if let Some(coming) = step.checked_sub(NEAR - NEXT).and_then(|place| arrivals.get(place))
+                && coming.is_read
+                && let Some(known) = &coming.tcp
+                && let Some(flow) = self.table.guessed(known.guess)
+            {
+                flow.prefetch_queues();
+            }
+            let Some(place) = step.checked_sub(NEAR) else { continue };
             let Some(frame) = frames.next() else { break };
-            if let (Some(next), Some(octets)) = (coming.next(), frames.as_slice().first())
-                && next.is_read.get()
+            if let (Some(next), Some(octets)) = (arrivals.get(place + 1), frames.as_slice().first())
+                && next.is_read
             {
                 pool.prefetch(octets);
             }
-            self.arrive(arrival, frame, &mut Io { now, pool, out });
+            self.arrive(&arrivals[place], frame, &mut Io { now, pool, out });
         }
         drop(frames);
         arrivals.clear();
@@ -119,10 +137,22 @@ impl<X: Matcher> Engine<X> {
         }
     }
 
+    /// Asks for the state of a frame's connection, whose first line is there. Says whether the frame's octets will be read.
+    #[inline]
+    fn approach(&self, arrival: &Arrival) -> bool {
+        let Some(known) = &arrival.tcp else { return true };
+        let Some(flow) = self.table.guessed(known.guess) else { return true };
+        let is_read = !matches!(flow.lane, Lane::Numbered | Lane::Unnumbered);
+        self.table.prefetch(known.guess, 1..if is_read { FLOW_LINES } else { CARRIED_LINES });
+        is_read
+    }
+
     #[inline]
     fn known(&self, outline: Outline) -> Known {
         let (key, is_from_low) = FlowKey::of(outline.vlan, outline.addresses, outline.ports);
-        Known { outline, key, hash: self.table.hash(&key), is_from_low }
+        let hash = self.table.hash(&key);
+        self.table.prefetch_index(hash);
+        Known { outline, key, hash, guess: Guess::default(), is_from_low }
     }
 
     /// Takes a frame apart that is not plain.
@@ -146,7 +176,7 @@ impl<X: Matcher> Engine<X> {
         mut frame: Frame,
         io: &mut Io<'_, M>,
     ) {
-        let index = self.table.lookup_hashed(known.hash, &known.key);
+        let index = self.table.lookup_guessed(known.guess, known.hash, &known.key);
         if let Some(index) = index
             && let Some(flow) = self.table.get_mut(index)
             && flow.lane != Lane::Closed

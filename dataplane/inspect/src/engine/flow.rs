@@ -153,20 +153,12 @@ impl Flow {
         }
     }
 
-    /// Reads a little of each part that a segment needs, so that its memory is on its way.
-    #[must_use]
-    pub fn warm(&self) -> u64 {
-        let [there, back] = &self.streams;
-        u64::from(self.tag.client.port)
-            ^ there.next().0
-            ^ back.next().0
-            ^ u64::from(there.window ^ back.window)
-            ^ self.totals.bytes[0]
-            ^ self.stage as u64
-            ^ u64::from(self.parameters)
-            ^ u64::from(self.dialogue.is_some())
-            ^ u64::from(self.closing.is_some())
-            ^ u64::from(self.agreement.timestamps)
+    /// Asks for what a segment needs of the queues of its stream and of the one that goes back, and does not wait.
+    #[inline]
+    pub fn prefetch_queues(&self) {
+        for queues in self.streams.iter().filter_map(|stream| stream.queues.as_deref()) {
+            queues.prefetch();
+        }
     }
 
     /// The stream that goes this way.

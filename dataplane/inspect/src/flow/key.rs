@@ -64,12 +64,6 @@ impl FlowKey {
         (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) == 0
     }
 
-    /// Any of its words: to bring its memory in.
-    #[inline]
-    pub(super) const fn first_word(&self) -> u64 {
-        self.0[0]
-    }
-
     /// Calls `hash` with octets that no other key has: 16 for IPv4, which halves the work, 40 for IPv6.
     #[inline]
     pub(super) fn hash_with(&self, hash: impl FnOnce(&[u8]) -> u64) -> u64 {

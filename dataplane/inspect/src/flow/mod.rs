@@ -12,5 +12,5 @@ mod timer;
 
 pub use exchange::{Exchange, ExchangeKey, Exchanges, Place};
 pub use key::FlowKey;
-pub use table::{FlowIndex, Full, KeyHash, Table};
+pub use table::{FlowIndex, Full, Guess, KeyHash, Table};
 pub use timer::{MOVES_PER_POP, Wheel};

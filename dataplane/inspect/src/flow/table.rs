@@ -8,6 +8,8 @@
 //! The hash is SipHash-1-3 with a key that peers do not know: they cannot choose ports and addresses that collide
 //! (Crosby and Wallach, "Denial of Service via Algorithmic Complexity Attacks", 2003).
 
+use core::ops::Range;
+
 use siphasher::sip::SipHasher13;
 
 use super::FlowKey;
@@ -25,6 +27,20 @@ pub struct FlowIndex {
 /// There are as many flows as there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
+
+/// Octets of a cache line.
+const LINE_LEN: usize = 64;
+
+/// The slot that a key's flow probably has, at the time of the guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guess(u32);
+
+impl Default for Guess {
+    /// None.
+    fn default() -> Self {
+        Self(u32::MAX)
+    }
+}
 
 /// A key's hash in one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,29 +154,58 @@ impl<F> Table<F> {
         }
     }
 
-    /// Brings the memory of these keys' flows in: reads the index for all of them, then the slots that it points to, then
-    /// what `read` reads of a flow, for whom the key was asked. No read waits for the one before it.
-    pub fn warm<T, I: Iterator<Item = (KeyHash, T)>>(
-        &self,
-        hashes: impl Fn() -> I,
-        read: impl Fn(&F, T) -> u64,
-    ) {
-        let mut sum = 0;
-        for (hash, _) in hashes() {
-            sum ^= self.index[self.home(hash)];
-        }
-        core::hint::black_box(sum);
-        for (hash, asker) in hashes() {
-            // A key whose entry stands elsewhere is found later, and waited for.
-            let entry = self.index[self.home(hash)];
-            if (entry >> 32) as u32 == hash.0
-                && let Some(slot) = self.slot((entry as u32).wrapping_sub(1))
-                && let Content::Occupied(flow) = &slot.content
-            {
-                sum ^= slot.key.first_word() ^ read(flow, asker);
+    /// Asks for the memory where a search for a hash begins, and does not wait.
+    #[inline]
+    pub fn prefetch_index(&self, hash: KeyHash) {
+        prefetch_index::prefetch_index(&self.index, self.home(hash));
+    }
+
+    /// Which slot the flow with this hash has, if it stands where the search begins and nobody else has the hash.
+    #[must_use]
+    #[inline]
+    pub fn guess(&self, hash: KeyHash) -> Guess {
+        let entry = self.index[self.home(hash)];
+        Guess(if (entry >> 32) as u32 == hash.0 { (entry as u32).wrapping_sub(1) } else { u32::MAX })
+    }
+
+    /// Cache lines of a slot up to so many octets of its value; the first one has the key.
+    #[must_use]
+    pub const fn lines(octets: usize) -> usize {
+        (core::mem::offset_of!(Slot<F>, content) + octets).div_ceil(LINE_LEN)
+    }
+
+    /// Asks for some cache lines of a slot, and does not wait.
+    #[inline]
+    pub fn prefetch(&self, guess: Guess, lines: Range<usize>) {
+        if let Some(slot) = self.slot(guess.0) {
+            // Counted in words from one in the first line: nothing is read, so it does not matter what stands there.
+            let word = core::slice::from_ref(&slot.generation);
+            for line in lines {
+                prefetch_index::prefetch_index(word, line * (LINE_LEN / size_of::<u32>()));
             }
         }
-        core::hint::black_box(sum);
+    }
+
+    /// The flow of the slot, whosever it is.
+    #[must_use]
+    #[inline]
+    pub fn guessed(&self, guess: Guess) -> Option<&F> {
+        match &self.slot(guess.0)?.content {
+            Content::Occupied(flow) => Some(flow),
+            Content::Vacant(_) => None,
+        }
+    }
+
+    /// The flow of this key, whose hash is known; found at once if the guess is right.
+    #[must_use]
+    #[inline]
+    pub fn lookup_guessed(&self, guess: Guess, hash: KeyHash, key: &FlowKey) -> Option<FlowIndex> {
+        match self.slot(guess.0) {
+            Some(Slot { key: found, generation, content: Content::Occupied(_), .. }) if found.is(key) => {
+                Some(FlowIndex { slot: guess.0, generation: *generation })
+            }
+            _ => self.lookup_hashed(hash, key),
+        }
     }
 
     /// Puts a flow in whose key has none: look it up first.
@@ -422,6 +467,7 @@ mod tests {
             let mut table = Table::new(limit, &hash_key);
             let mut model: HashMap<u32, (FlowIndex, u64)> = HashMap::new();
             let mut stale = Vec::new();
+            let mut guesses = vec![Guess::default()];
             for op in ops {
                 match op {
                     Op::Insert(number) if !model.contains_key(&number) => match table.insert(key(number), 0) {
@@ -433,6 +479,13 @@ mod tests {
                     Op::Insert(number) | Op::Lookup(number) => {
                         let expected = model.get(&number).copied();
                         prop_assert_eq!(table.lookup(&key(number)), expected.map(|it| it.0));
+                        let hash = table.hash(&key(number));
+                        guesses.push(table.guess(hash));
+                        // Old guesses and those for others do no harm.
+                        for guess in &guesses {
+                            let found = table.lookup_guessed(*guess, hash, &key(number));
+                            prop_assert_eq!(found, expected.map(|it| it.0));
+                        }
                         if let Some((index, value)) = expected {
                             prop_assert_eq!(table.get(index), Some(&value));
                             prop_assert_eq!(table.key(index), Some(&key(number)));
@@ -477,9 +530,12 @@ mod tests {
             (0..limit as u32).map(|number| table.insert(key(number), number).unwrap()).collect();
         assert_eq!(table.insert(key(u32::MAX), 0), Err(Full));
         table.invariants();
+        let mut right = 0;
         for (number, &index) in (0..).zip(&indexes) {
             assert_eq!(table.lookup(&key(number)), Some(index));
+            right += usize::from(table.guess(table.hash(&key(number))).0 == index.slot);
         }
+        assert!(right > limit / 2, "{right} guesses of {limit} are right");
         let numbers: Vec<_> =
             table.from(CHUNK_LEN + 5).map(|(index, _, number)| (index.slot(), *number)).collect();
         assert_eq!(numbers.len(), limit - CHUNK_LEN - 5);

@@ -180,6 +180,14 @@ impl Blocks {
 }
 
 impl Queues {
+    /// Asks for its memory, and does not wait.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch_index::prefetch_index(core::slice::from_ref(&self.remembered), 0);
+        prefetch_index::prefetch_index(core::slice::from_ref(&self.blocks), 0);
+        prefetch_index::prefetch_index(core::slice::from_ref(&self.repair), 0);
+    }
+
     fn is_empty(&self) -> bool {
         self.remembered.is_empty() && self.held.is_empty()
     }
