@@ -8,7 +8,8 @@
 //! - a [`Stream`] holds its database, so it cannot outlive it, and its memory can be reused without
 //!   asking the allocator ([`Stream::reset`]).
 //!
-//! No function here allocates but those that say so ([`Database::deserialize`], [`Scratch::fit`], [`Stream::open`]). Patterns are compiled elsewhere; feature `compile` has just enough of it for tests and benches.
+//! No function here allocates but those that say so ([`Database::deserialize`], [`Scratch::fit`], [`Stream::open`]).
+//! Patterns are compiled elsewhere; feature `compile` has just enough of it for tests and benches.
 
 mod database;
 mod error;

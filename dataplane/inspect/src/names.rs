@@ -41,8 +41,8 @@ impl<const N: usize> Names<N> {
             left &= left - 1;
             let known = *self.names.get(index)?;
             // Most begin with another letter; letters differ from themselves in another case by one bit.
-            let begins =
-                known.iter().zip(name).next().is_none_or(|(known, first)| (known ^ first) & !0x20 == 0);
+            let firsts = known.first().zip(name.first());
+            let begins = firsts.is_none_or(|(known, first)| (known ^ first) & !0x20 == 0);
             // Nearly everyone writes names as they are written where they come from.
             if begins && (known == name || known.eq_ignore_ascii_case(name)) {
                 return Some(index);

@@ -51,7 +51,8 @@ pub(super) fn lane(flow: &Flow, uninspected: Uninspected) -> Lane {
     }
 }
 
-/// What a plain frame says: it has ACK and perhaps other flags that may stand beside it, comes from whom it says, and nothing in its headers is odd.
+/// What a plain frame says: it has ACK and perhaps other flags that may stand beside it, comes from whom it says, and nothing in its
+/// headers is odd.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plain<'f> {
     pub header: tcp::Header<&'f [u8; tcp::HEADER_LEN]>,

@@ -1,4 +1,4 @@
-//! The way of plain segments of sessions that are read.
+//! The way of plain segments of sessions that are read, and of those that open or end a session.
 //!
 //! Nearly every segment of an inspected session continues its stream, acknowledges what may be acknowledged and has nothing odd in
 //! its headers, and while nothing waits there is nothing to be done beside it. Such a segment is held against the connection
@@ -93,7 +93,7 @@ pub(super) fn follow<X: Matcher, M: Memory>(
 
 /// The same for segments without octets that open or end a session, as nearly all of them look: the last acknowledgement of the
 /// handshake, a FIN, and what acknowledges one. Each continues its stream and acknowledges everything that left for its sender, so
-/// nothing is remembered behind it. Says how the connection was before; it goes on.
+/// nothing is remembered behind it, and nothing is reported of it. Says how the connection was before; it goes on.
 #[inline(never)]
 pub(super) fn turn<X: Matcher, M: Memory>(
     flow: &mut Flow,
